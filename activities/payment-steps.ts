@@ -1,0 +1,162 @@
+// Money: charge, settle an unknown outcome, undo. Every question of "did it happen" is the gateway's to answer.
+import type { EventOf, EventPayload } from '../src/domain/catalogue.ts';
+import { DomainError, UnavailableError } from '../src/domain/errors.ts';
+import type { EventContext } from '../src/domain/event.ts';
+import { derivedId } from '../src/domain/ids.ts';
+import type { ChargeInput, ChargeResult, OrderActivities } from '../src/domain/saga-contract.ts';
+import type { EventStore } from '../src/event-store/event-store.ts';
+import type { RunUnitOfWork, UnitOfWork } from '../src/event-store/unit-of-work.ts';
+import { listPayments } from '../src/payments/ledger-rows.ts';
+import type { Payment, PaymentGateway } from '../src/payments/payment-gateway.ts';
+import type { RunStep, StepWork } from './saga-step.ts';
+
+export type PaymentStepDeps = Readonly<{
+  store: EventStore;
+  unitOfWork: RunUnitOfWork;
+  gateway: PaymentGateway;
+  runStep: RunStep;
+}>;
+type PaymentSteps = Pick<OrderActivities, 'chargePayment' | 'settlePayment' | 'undoPayment' | 'refundOrderPayment'>;
+
+const chargeKey = (workflowId: string): string => `${workflowId}:charge`;
+
+export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
+  const { gateway, unitOfWork, runStep } = deps;
+
+  const prepare = async (workflowId: string, input: ChargeInput): Promise<Payment> =>
+    await gateway.prepare({
+      key: chargeKey(workflowId),
+      tenantId: input.metadata.tenantId,
+      orderId: input.orderId,
+      amount: input.amount,
+      currency: input.currency,
+      method: input.method,
+    });
+
+  /** Writes what the gateway says into our log, and gives the saga its answer. */
+  async function answer(step: StepWork, payment: Payment, ifDeclined: DomainError['code']): Promise<ChargeResult> {
+    const { paymentId, orderId, amount, currency, method } = payment;
+    switch (payment.status) {
+      case 'pending':
+        return { paymentId, status: 'waiting' };
+      case 'charged':
+        await unitOfWork(async (unit) => {
+          await appendOnce(deps, unit, step.context, 'payment.completed', { paymentId, orderId, amount, currency, method });
+          await step.record(unit.tx, 'done');
+        });
+        return { paymentId, status: 'charged' };
+      case 'declined': {
+        const reason = payment.reason ?? 'declined';
+        await unitOfWork(async (unit) => {
+          await appendOnce(deps, unit, step.context, 'payment.failed', { paymentId, orderId, reason });
+        });
+        throw new DomainError(ifDeclined, reason);
+      }
+      case 'voided':
+      case 'refunded':
+        throw new DomainError('payment-closed', `the payment is ${payment.status} already`);
+    }
+  }
+
+  return {
+    chargePayment: async (input) =>
+      await runStep('charge', input.metadata, async (step) => {
+        const prepared = await prepare(step.workflowId, input);
+        const payment = prepared.status === 'pending' ? await capture(gateway, prepared.paymentId) : prepared;
+        return await answer(step, payment, 'payment-declined');
+      }),
+
+    settlePayment: async (input) =>
+      await runStep('charge', input.metadata, async (step) => {
+        const { paymentId, orderId } = await prepare(step.workflowId, input);
+        const payment = input.ifNotCharged === 'cancel' ? await gateway.cancel(paymentId) : await gateway.get(paymentId);
+        if (payment?.status === 'voided') {
+          await unitOfWork(async (unit) => {
+            const voided = { paymentId, orderId, reason: input.refuseWith };
+            await appendOnce(deps, unit, step.context, 'payment.voided', voided);
+          });
+          throw new DomainError(input.refuseWith, reasonOf(input.refuseWith));
+        }
+        if (payment === undefined) throw new UnavailableError(`the gateway does not know payment ${paymentId}`);
+        return await answer(step, payment, 'payment-failed');
+      }),
+
+    undoPayment: async (input) =>
+      await runStep('charge', input.metadata, async (step) => {
+        // Prepared again under its key, an intent that never arrived exists now, to be voided: a tombstone.
+        const { paymentId, orderId } = await prepare(step.workflowId, input);
+        const payment = await gateway.cancel(paymentId);
+        const held = payment.amount - payment.refunded;
+        if (payment.status === 'charged') {
+          await gateway.refund(paymentId, { key: `${chargeKey(step.workflowId)}:undo`, amount: held });
+        }
+        await unitOfWork(async (unit) => {
+          const undone = { paymentId, orderId, reason: input.reason };
+          if (payment.status === 'voided') await appendOnce(deps, unit, step.context, 'payment.voided', undone);
+          if (payment.status === 'charged' || payment.status === 'refunded') {
+            const refunded = { ...undone, amount: payment.amount };
+            await appendOnce(deps, unit, step.context, 'payment.refunded', refunded);
+          }
+          await step.record(unit.tx, 'undone');
+        });
+      }, 'undo'),
+
+    refundOrderPayment: async ({ orderId, metadata, reason }) =>
+      await runStep('refund', metadata, async (step) => {
+        const payments = await listPayments(step.db, metadata.tenantId, orderId);
+        for (const { paymentId, amount, refunded, status } of payments) {
+          if (status !== 'charged' && status !== 'refunded') continue;
+          const held = amount - refunded;
+          // oxlint-disable-next-line no-await-in-loop -- an order has one payment; the order of refunds is the log's
+          if (status === 'charged') await gateway.refund(paymentId, { key: `${step.workflowId}:${paymentId}`, amount: held });
+          // oxlint-disable-next-line no-await-in-loop
+          await unitOfWork(async (unit) => {
+            await appendOnce(deps, unit, step.context, 'payment.refunded', { paymentId, orderId, reason, amount });
+          });
+        }
+        await step.record(step.db, 'done');
+      }),
+  };
+}
+
+/** The unknown outcome: no answer came, so the gateway is asked; still undecided is a failed attempt, never a guess. */
+async function capture(gateway: PaymentGateway, paymentId: string): Promise<Payment> {
+  try {
+    return await gateway.capture(paymentId);
+  } catch (error) {
+    if (!(error instanceof UnavailableError) || !error.outcomeUnknown) throw error;
+    const payment = await gateway.get(paymentId);
+    if (payment === undefined || payment.status === 'pending') throw error;
+    return payment;
+  }
+}
+
+const reasonOf = (code: 'payment-deadline-passed' | 'payment-unavailable'): string =>
+  code === 'payment-deadline-passed'
+    ? 'the payment was not settled before its deadline'
+    : 'the payment gateway gave no answer; the payment is voided';
+
+type PaymentEventType = 'payment.completed' | 'payment.failed' | 'payment.voided' | 'payment.refunded';
+
+/** A payment ends each way at most once, whichever step comes to say so. */
+async function appendOnce<N extends PaymentEventType>(
+  { store }: PaymentStepDeps,
+  unit: UnitOfWork,
+  context: EventContext,
+  eventType: N,
+  payload: EventPayload<N> & Readonly<{ paymentId: string }>,
+): Promise<void> {
+  const stored = await store.getEvents(payload.paymentId, { tx: unit.tx });
+  if (stored.some((event) => event.eventType === eventType)) return;
+  const event: EventOf<PaymentEventType> = {
+    eventId: derivedId('event', eventType, payload.paymentId),
+    eventType,
+    occurredAt: context.now(),
+    aggregateId: payload.paymentId,
+    aggregateType: 'payment',
+    payload,
+    metadata: context.metadata,
+    // Type and payload are tied by the signature; the generic cannot be narrowed to one member of the union.
+  } as unknown as EventOf<PaymentEventType>;
+  await unit.append(event, stored.length);
+}

@@ -1,0 +1,8 @@
+// From a catalogue (event type → schema) to the types of its events.
+import type { z } from 'zod';
+import type { DomainEvent, EventCatalogue } from '../domain/event.ts';
+
+export type CatalogueShape = EventCatalogue;
+export type EventOfCatalogue<C extends CatalogueShape, N extends keyof C & string = keyof C & string> = {
+  [K in N]: DomainEvent<z.infer<C[K]['schema']>, K>;
+}[N];

@@ -1,0 +1,66 @@
+// Runs the handlers of one event: each in its own transaction, isolated from the others, once where it has a name.
+import { sql } from 'kysely';
+import type { StoredEvent } from '../domain/event.ts';
+import { enterInbox } from '../outbox/inbox.ts';
+import type { Db } from '../platform/database.ts';
+import type { EventHandler, Subscribable } from './event-bus.ts';
+
+/** The lease of a delivery (60 s) outlives this, so no second delivery starts while a handler still runs. */
+const handlerSeconds = 15;
+
+type Registration = Readonly<{ handler: EventHandler; name: string | undefined }>;
+
+export type HandlerRegistry = Subscribable &
+  Readonly<{
+    /** @throws AggregateError that names every handler that failed; the others have run and committed. */
+    handle(event: StoredEvent): Promise<void>;
+  }>;
+
+export function createHandlerRegistry(db: Db): HandlerRegistry {
+  const handlers = new Map<string, Set<Registration>>();
+
+  async function run({ handler, name }: Registration, event: StoredEvent): Promise<void> {
+    await db.transaction().execute(async (tx) => {
+      await sql`set local transaction_timeout = ${sql.lit(`${handlerSeconds}s`)}`.execute(tx);
+      if (name !== undefined && !(await enterInbox(tx, name, event.eventId))) return;
+      // A copy each, so that no handler sees what another did to it.
+      await withTimeout(Promise.resolve(handler(structuredClone(event), { tx })));
+    });
+  }
+
+  return {
+    subscribe(eventType, handler, options = {}) {
+      const registrations = handlers.get(eventType) ?? new Set();
+      const taken = [...registrations].some(({ name }) => name !== undefined && name === options.name);
+      if (taken) throw new TypeError(`${eventType} has a handler named ${options.name} already`);
+      const registration: Registration = { handler, name: options.name };
+      handlers.set(eventType, registrations.add(registration));
+      return () => void registrations.delete(registration);
+    },
+    async handle(event) {
+      const registrations = [...(handlers.get(event.eventType) ?? [])];
+      const results = await Promise.allSettled(registrations.map(async (each) => await run(each, event)));
+      const failures = results.flatMap((result, index) =>
+        result.status === 'rejected' ? [named(registrations[index], result.reason)] : [],
+      );
+      if (failures.length === 0) return;
+      const names = failures.map((failure) => failure.handler).join(', ');
+      const errors = failures.map((failure) => failure.error);
+      throw new AggregateError(errors, `${failures.length} of ${registrations.length} handlers failed (${names})`);
+    },
+  };
+}
+
+function named(registration: Registration | undefined, error: unknown): { handler: string; error: unknown } {
+  return { handler: registration?.name ?? registration?.handler.name ?? 'unnamed', error };
+}
+
+async function withTimeout(work: Promise<void>): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`not settled within ${handlerSeconds} s`)), handlerSeconds * 1000);
+  try {
+    await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

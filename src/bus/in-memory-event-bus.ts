@@ -1,0 +1,35 @@
+// The bus within one process: the relay's delivery runs the handlers and reports how they ended.
+import type { StoredEvent } from '../domain/event.ts';
+import type { Db } from '../platform/database.ts';
+import type { BusTransport, EventHandler, SubscribeOptions, Unsubscribe } from './event-bus.ts';
+import { createHandlerRegistry, type HandlerRegistry } from './handler-registry.ts';
+
+/** Back-pressure is the caller's: the relay has a bounded number of deliveries under way and awaits each. */
+export class InMemoryEventBus implements BusTransport {
+  readonly #registry: HandlerRegistry;
+  readonly #underWay = new Set<Promise<void>>();
+
+  constructor(deps: Readonly<{ db: Db }>) {
+    this.#registry = createHandlerRegistry(deps.db);
+  }
+
+  subscribe(eventType: string, handler: EventHandler, options?: SubscribeOptions): Unsubscribe {
+    return this.#registry.subscribe(eventType, handler, options);
+  }
+
+  /** Resolves when every handler has committed. @throws AggregateError naming the handlers that failed */
+  async deliver(event: StoredEvent): Promise<void> {
+    const handling = this.#registry.handle(event);
+    this.#underWay.add(handling);
+    try {
+      await handling;
+    } finally {
+      this.#underWay.delete(handling);
+    }
+  }
+
+  /** Waits for what is under way. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#underWay);
+  }
+}

@@ -1,0 +1,49 @@
+// The envelope of every event, and what a catalogue of event types has to look like. General: knows no order.
+import type { ZodType } from 'zod';
+
+/** Travels with an event all the way: store, outbox, bus, workflow, and into every event that it causes. */
+export type EventMetadata = Readonly<{
+  tenantId: string;
+  /** The actor. */
+  userId?: string | undefined;
+  /** One per command from outside; every event and log line that follows from it carries it. */
+  correlationId?: string | undefined;
+  /** The event that was being handled when this one was made. */
+  causationId?: string | undefined;
+  /** W3C trace context. */
+  traceparent?: string | undefined;
+  /** Workflow id, where a saga's own step wrote the event. Such an event never goes back to that saga. */
+  sagaId?: string | undefined;
+}>;
+
+/** Something that happened inside the service. `occurredAt` is for people; version and position order events. */
+export type DomainEvent<T = unknown, N extends string = string> = Readonly<{
+  eventId: string;
+  eventType: N;
+  occurredAt: Date;
+  aggregateId: string;
+  aggregateType: string;
+  payload: T;
+  metadata?: EventMetadata;
+}>;
+
+/** What the store adds: `version` counts from 1 in the aggregate; `position` is for people, never a cursor. */
+export type StoredEvent<E extends DomainEvent = DomainEvent> = E &
+  Readonly<{ version: number; position: string; schemaVersion: number; metadata: EventMetadata }>;
+
+/** What others outside the service get: versioned on its own, without personal data beyond need. */
+export type IntegrationEvent<T = unknown> = Readonly<{
+  eventId: string;
+  eventType: string;
+  occurredAt: Date;
+  source: string;
+  version: number;
+  data: T;
+  metadata: Readonly<{ tenantId?: string; userId?: string; correlationId?: string }>;
+}>;
+
+/** Event type → today's schema and its version. Handed to the store, which validates on append and on read. */
+export type EventCatalogue = Readonly<Record<string, Readonly<{ version: number; schema: ZodType }>>>;
+
+/** Where the ids, the clock and the metadata of new events come from; see `ids.ts` for the two kinds of ids. */
+export type EventContext = Readonly<{ metadata: EventMetadata; nextEventId: () => string; now: () => Date }>;

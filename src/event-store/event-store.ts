@@ -1,0 +1,116 @@
+// The event store: append with an expected version, read a stream by version and the log in its safe order.
+import { sql } from 'kysely';
+import type { DomainEvent, StoredEvent } from '../domain/event.ts';
+import type { Db, Queryable, Tx } from '../platform/database.ts';
+import { appendEvents, type ExpectedVersion, type Routes } from './append.ts';
+import type { EventCodec, EventRow } from './event-codec.ts';
+import { encodeCursor, logStart, type LogCursor } from './log-cursor.ts';
+
+export type LogFilter = Readonly<{
+  after?: LogCursor | undefined;
+  limit?: number | undefined;
+  eventType?: string | undefined;
+  aggregateId?: string | undefined;
+  tenantId?: string | undefined;
+  from?: Date | undefined;
+  to?: Date | undefined;
+}>;
+/** `next` reads on from here, also when the page was empty. */
+export type LogPage = Readonly<{ events: readonly StoredEvent[]; next: string }>;
+
+export type EventStore = Readonly<{
+  /**
+   * One or many events of one aggregate: all or none, in one round trip, with their outbox rows.
+   * In `tx` where given, otherwise in a transaction of its own. The same event again is a success.
+   * @throws ConflictError where the stream is not at the expected version (default: `any`)
+   * @throws InvalidEventError where an event does not fit the catalogue
+   */
+  append(
+    events: DomainEvent | readonly DomainEvent[],
+    options?: Readonly<{ expectedVersion?: ExpectedVersion; tx?: Tx }>,
+  ): Promise<readonly StoredEvent[]>;
+  /** The stream in the order of its versions. */
+  getEvents(aggregateId: string, options?: Readonly<{ fromVersion?: number; tx?: Tx }>): Promise<readonly StoredEvent[]>;
+  getEventsByType(eventType: string, options?: Omit<LogFilter, 'eventType'>): Promise<LogPage>;
+  /** Skips no event that commits late, and keeps the order of every stream. */
+  readLog(filter?: LogFilter): Promise<LogPage>;
+}>;
+
+export type EventStoreDeps = Readonly<{
+  db: Db;
+  codec: EventCodec;
+  routes: Routes;
+  /** Called after an append outside a unit of work has committed. */
+  onCommitted: () => void;
+}>;
+
+const columns = sql`events.id, events.event_type, events.aggregate_id, events.aggregate_type, events.version,
+  events.payload, events.metadata, events.schema_version, events.occurred_at, events.position::text as position`;
+
+export class PgEventStore implements EventStore {
+  readonly #deps: EventStoreDeps;
+
+  constructor(deps: EventStoreDeps) {
+    this.#deps = deps;
+  }
+
+  async append(
+    given: DomainEvent | readonly DomainEvent[],
+    options: Readonly<{ expectedVersion?: ExpectedVersion; tx?: Tx }> = {},
+  ): Promise<readonly StoredEvent[]> {
+    const events = Array.isArray(given) ? (given as readonly DomainEvent[]) : [given as DomainEvent];
+    const [first] = events;
+    if (first === undefined) return [];
+    if (events.some((event) => event.aggregateId !== first.aggregateId || event.aggregateType !== first.aggregateType)) {
+      throw new TypeError('one append writes the events of one aggregate');
+    }
+    const { db, codec, routes, onCommitted } = this.#deps;
+    const encoded = events.map((event) => codec.encode(event));
+    const tenantId = first.metadata?.tenantId ?? 'default';
+    const stream = { aggregateId: first.aggregateId, aggregateType: first.aggregateType, tenantId };
+    const appended = await appendEvents(options.tx ?? db, routes, stream, encoded, options.expectedVersion ?? 'any');
+    if (options.tx === undefined) onCommitted();
+    return events.map((event, index) => ({
+      ...event,
+      metadata: event.metadata ?? { tenantId },
+      version: appended[index]?.version ?? 0,
+      position: appended[index]?.position ?? '0',
+      schemaVersion: encoded[index]?.schemaVersion ?? 1,
+    }));
+  }
+
+  async getEvents(
+    aggregateId: string,
+    options: Readonly<{ fromVersion?: number; tx?: Tx }> = {},
+  ): Promise<readonly StoredEvent[]> {
+    const db: Queryable = options.tx ?? this.#deps.db;
+    const { rows } = await sql<EventRow>`
+      select ${columns} from events
+      where events.aggregate_id = ${aggregateId} and events.version >= ${options.fromVersion ?? 1}
+      order by events.version`.execute(db);
+    return rows.map((row) => this.#deps.codec.decode(row));
+  }
+
+  async getEventsByType(eventType: string, options: Omit<LogFilter, 'eventType'> = {}): Promise<LogPage> {
+    return await this.readLog({ ...options, eventType });
+  }
+
+  async readLog(filter: LogFilter = {}): Promise<LogPage> {
+    const after = filter.after ?? logStart;
+    // Columns are qualified: `order by ordering_xid` would otherwise sort the text alias of the select list.
+    const { rows } = await sql<EventRow & { xid: string }>`
+      select ${columns}, events.ordering_xid::text as xid from events
+      where events.ordering_xid < pg_snapshot_xmin(pg_current_snapshot())
+        and (events.ordering_xid, events.position) > (${after.xid}::xid8, ${after.position}::bigint)
+        and (${filter.eventType ?? null}::text is null or events.event_type = ${filter.eventType ?? null})
+        and (${filter.aggregateId ?? null}::text is null or events.aggregate_id = ${filter.aggregateId ?? null})
+        and (${filter.tenantId ?? null}::text is null or events.tenant_id = ${filter.tenantId ?? null})
+        and (${filter.from ?? null}::timestamptz is null or events.occurred_at >= ${filter.from ?? null})
+        and (${filter.to ?? null}::timestamptz is null or events.occurred_at < ${filter.to ?? null})
+      order by events.ordering_xid, events.position
+      limit ${filter.limit ?? 100}`.execute(this.#deps.db);
+    const last = rows.at(-1);
+    const next = last === undefined ? after : { xid: last.xid, position: last.position };
+    return { events: rows.map((row) => this.#deps.codec.decode(row)), next: encodeCursor(next) };
+  }
+}

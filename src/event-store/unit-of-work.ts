@@ -1,0 +1,44 @@
+// One transaction for a state change and its events: both commit, or neither does (G1).
+import type { DomainEvent, StoredEvent } from '../domain/event.ts';
+import { isRetryableTransaction, type Db, type Tx } from '../platform/database.ts';
+import type { ExpectedVersion } from './append.ts';
+import type { EventStore } from './event-store.ts';
+
+export type UnitOfWork = Readonly<{
+  tx: Tx;
+  append(events: DomainEvent | readonly DomainEvent[], expectedVersion?: ExpectedVersion): Promise<readonly StoredEvent[]>;
+}>;
+
+/**
+ * Runs `work` in one transaction and wakes the relay after the commit. `work` may be run again, from the start, when
+ * the database reports a deadlock or a serialization failure, so it must hold no effect outside the transaction.
+ */
+export type RunUnitOfWork = <T>(work: (unit: UnitOfWork) => Promise<T>) => Promise<T>;
+
+/** Deadlocks resolve at the first repeat; past a handful something else is wrong and the caller should know. */
+const mostAttempts = 5;
+
+export function createUnitOfWork(deps: Readonly<{ db: Db; store: EventStore; onCommitted: () => void }>): RunUnitOfWork {
+  const { db, store, onCommitted } = deps;
+  return async (work) => {
+    for (let attempt = 1; ; attempt += 1) {
+      let appended = false;
+      try {
+        const result = await db.transaction().execute(
+          async (tx) =>
+            await work({
+              tx,
+              append: async (events, expectedVersion = 'any') => {
+                appended = true;
+                return await store.append(events, { expectedVersion, tx });
+              },
+            }),
+        );
+        if (appended) onCommitted();
+        return result;
+      } catch (error) {
+        if (attempt >= mostAttempts || !isRetryableTransaction(error)) throw error;
+      }
+    }
+  };
+}

@@ -1,0 +1,46 @@
+// The orders row: the inline projection of an order's stream, written in the transaction of its events.
+import type { Tx } from '../platform/database.ts';
+import { totalOf, type OrderState } from '../domain/order-state.ts';
+
+/** Writes the row and its lines as the state says. `version` is the stream's after this append. */
+export async function projectOrder(tx: Tx, state: OrderState, version: number): Promise<void> {
+  const changing = {
+    status: state.status,
+    total: totalOf(state.items),
+    payment_method: state.paymentMethod,
+    failure_reason: state.failureReason ?? null,
+    cancellation_requested: state.cancellation !== undefined,
+    version,
+  };
+  await tx
+    .insertInto('orders')
+    .values({
+      order_id: state.orderId,
+      tenant_id: state.tenantId,
+      customer_id: state.customerId,
+      currency: state.currency,
+      // payment.completed sets these two by its handler, which may come before or after the confirmation.
+      payment_id: state.paymentId ?? null,
+      paid_at: null,
+      ...changing,
+    })
+    .onConflict((conflict) =>
+      conflict.column('order_id').doUpdateSet((eb) => ({
+        ...changing,
+        payment_id: eb.fn.coalesce(eb.ref('excluded.payment_id'), eb.ref('orders.payment_id')),
+        updated_at: eb.fn('now', []),
+      })),
+    )
+    .execute();
+  if (state.status !== 'draft') return;
+  await tx.deleteFrom('order_items').where('order_id', '=', state.orderId).execute();
+  if (state.items.length === 0) return;
+  const lines = state.items.map((item, index) => ({
+    order_id: state.orderId,
+    product_id: item.productId,
+    line: index + 1,
+    quantity: item.quantity,
+    price: item.price,
+  }));
+  await tx.insertInto('order_items').values(lines).execute();
+}

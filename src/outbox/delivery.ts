@@ -1,0 +1,37 @@
+// What a destination is: a function that takes one delivery. The relay knows nothing else of Temporal or of a bus.
+import type { StoredEvent } from '../domain/event.ts';
+
+export type Delivery = Readonly<{
+  event: StoredEvent;
+  /** This one included. */
+  attempts: number;
+  /** Sent again past its place in the order, from the dead letters. */
+  redelivered: boolean;
+}>;
+
+/** `wait`: nothing is wrong, it is only too early. The attempt is given back and the delivery keeps its place. */
+export type DeliveryOutcome = Readonly<{ kind: 'done' }> | Readonly<{ kind: 'wait'; reason: string; milliseconds: number }>;
+export const delivered: DeliveryOutcome = { kind: 'done' };
+
+/**
+ * Delivers at least once: it may be called again with the same event after a success whose record was lost.
+ * @throws UnavailableError the destination is away: it is paused as a whole and no attempt is burnt
+ * @throws PermanentDeliveryError repeating cannot help: a dead letter at once
+ * Any other error is an attempt, retried with back-off until the destination's limit makes it a dead letter.
+ */
+export type Deliver = (delivery: Delivery) => Promise<DeliveryOutcome>;
+
+export class PermanentDeliveryError extends Error {
+  override readonly name = 'PermanentDeliveryError';
+}
+
+export type DestinationPolicy = Readonly<{
+  destination: string;
+  deliver: Deliver;
+  /** What a dead letter does to later events of its aggregate. */
+  afterDeadLetter: 'block' | 'continue';
+  /** Then the delivery is a dead letter. */
+  mostAttempts: number;
+  /** Deliveries under way at once; each is of another aggregate. */
+  concurrency: number;
+}>;

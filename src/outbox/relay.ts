@@ -1,0 +1,183 @@
+// One loop per destination: claim under a lease, deliver with no transaction open, complete.
+import { randomUUID } from 'node:crypto';
+import { ConflictError, UnavailableError } from '../domain/errors.ts';
+import type { StoredEvent } from '../domain/event.ts';
+import type { Db } from '../platform/database.ts';
+import type { Logger } from '../platform/logger.ts';
+import { PermanentDeliveryError, type Delivery, type DestinationPolicy } from './delivery.ts';
+import {
+  claimDeliveries,
+  completeDeliveries,
+  giveBack,
+  recordFailure,
+  recordHeartbeat,
+  type ClaimedRow,
+} from './outbox-rows.ts';
+import type { WakeUp } from './wake-up.ts';
+
+export type OutboxProcessor = Readonly<{
+  /** One round: claims, delivers, completes. @returns how many deliveries it took on; 0 means there is nothing due. */
+  processOutbox(): Promise<number>;
+  /** Rounds for ever, woken by commits and by polling. */
+  start(): void;
+  /** Claims no more and waits for what is under way. */
+  stop(): Promise<void>;
+  /** Since the loop last came round; undefined where it does not run. */
+  loopAgeMilliseconds(): number | undefined;
+}>;
+
+export type RelayDeps = Readonly<{
+  db: Db;
+  policy: DestinationPolicy;
+  decode: (row: ClaimedRow) => StoredEvent;
+  wakeUp: WakeUp;
+  logger: Logger;
+}>;
+
+/** Longer than any single delivery may take, so that a live owner never loses its lease. */
+const leaseSeconds = 60;
+const deliveryTimeoutMilliseconds = 30_000;
+/** The guarantee when every poke is lost. */
+const pollMilliseconds = 500;
+const heartbeatMilliseconds = 1_000;
+const longestPauseMilliseconds = 10_000;
+
+type Result = Readonly<{ row: ClaimedRow }> &
+  (
+    | Readonly<{ kind: 'done' }>
+    | Readonly<{ kind: 'wait'; reason: string; milliseconds: number }>
+    | Readonly<{ kind: 'away'; reason: string }>
+    | Readonly<{ kind: 'failed'; error: string; permanent: boolean }>
+  );
+
+export function createRelay(deps: RelayDeps): OutboxProcessor {
+  const { db, policy, wakeUp, logger } = deps;
+  const owned = { destination: policy.destination, owner: `${process.pid}-${randomUUID()}` };
+  const stopping = new AbortController();
+  let loop: Promise<void> | undefined;
+  let lastRound: number | undefined;
+  let lastHeartbeat = 0;
+  /** Rounds in a row that found the destination away; 0 means that it answers. */
+  let awayRounds = 0;
+
+  async function processOutbox(): Promise<number> {
+    const rows = await claimDeliveries(db, {
+      ...owned,
+      // While the destination is away one delivery asks whether it is back; the others wait unclaimed.
+      limit: awayRounds > 0 ? 1 : policy.concurrency,
+      leaseSeconds,
+      blockedByDead: policy.afterDeadLetter === 'block',
+    });
+    if (rows.length === 0) return 0;
+    const results = await Promise.all(rows.map(async (row) => await attempt(deps, row)));
+    awayRounds = results.some((result) => result.kind === 'away') ? awayRounds + 1 : 0;
+    await record(results);
+    return rows.length;
+  }
+
+  async function record(results: readonly Result[]): Promise<void> {
+    const done = results.filter((result) => result.kind === 'done').map((result) => result.row.id);
+    const completed = await completeDeliveries(db, owned, done);
+    if (completed < done.length) {
+      logger.warn({ lost: done.length - completed }, 'a lease was lost; its delivery comes again');
+    }
+    for (const result of results) {
+      const { row } = result;
+      if (result.kind === 'wait') await giveBack(db, owned, [row.id], result);
+      if (result.kind === 'away') await giveBack(db, owned, [row.id], { reason: result.reason, milliseconds: 0 });
+      if (result.kind === 'failed') {
+        const dead = result.permanent || row.attempts >= policy.mostAttempts;
+        const retryInMilliseconds = dead ? undefined : backoff(row.attempts);
+        await recordFailure(db, owned, row.id, { error: result.error, retryInMilliseconds });
+        const context = { eventId: row.id, eventType: row.event_type, attempts: row.attempts, error: result.error };
+        if (dead) logger.error(context, 'delivery is a dead letter');
+        else logger.warn(context, 'delivery failed and is retried');
+      }
+    }
+  }
+
+  async function beat(): Promise<void> {
+    lastRound = Date.now();
+    if (lastRound - lastHeartbeat < heartbeatMilliseconds) return;
+    lastHeartbeat = lastRound;
+    await recordHeartbeat(db, owned);
+  }
+
+  async function run(): Promise<void> {
+    let failures = 0;
+    while (!stopping.signal.aborted) {
+      let taken = 0;
+      const mark = wakeUp.mark();
+      try {
+        taken = await processOutbox();
+        await beat();
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        logger.error({ err: error }, 'relay round failed; the loop goes on');
+      }
+      if (failures > 0) await pause(backoff(failures), stopping.signal);
+      else if (awayRounds > 0) await pause(awayPause(awayRounds), stopping.signal);
+      else if (taken === 0) await wakeUp.wait(pollMilliseconds * (0.75 + Math.random() / 2), stopping.signal, mark);
+    }
+  }
+
+  return {
+    processOutbox,
+    start() {
+      loop ??= run();
+    },
+    async stop() {
+      stopping.abort();
+      await loop;
+    },
+    loopAgeMilliseconds: () => (lastRound === undefined ? undefined : Date.now() - lastRound),
+  };
+}
+
+async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<Result> {
+  const timeout = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => timeout.reject(new Error(`no answer within ${deliveryTimeoutMilliseconds} ms`)),
+    deliveryTimeoutMilliseconds,
+  );
+  try {
+    const delivery: Delivery = { event: decode(row), attempts: row.attempts, redelivered: row.redelivered };
+    return { row, ...(await Promise.race([policy.deliver(delivery), timeout.promise])) };
+  } catch (error) {
+    if (error instanceof UnavailableError) return { row, kind: 'away', reason: describe(error) };
+    const permanent = error instanceof PermanentDeliveryError;
+    return { row, kind: 'failed', error: describe(error), permanent };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function describe(error: unknown): string {
+  if (error instanceof AggregateError) {
+    return `${error.message}: ${error.errors.map((each) => describe(each)).join('; ')}`;
+  }
+  if (error instanceof ConflictError || error instanceof Error) return `${error.name}: ${error.message}`;
+  return String(error);
+}
+
+/** Full jitter between 0 and 1 s, 2 s, 4 s … 5 min, so that many failures do not come back together. */
+function backoff(attempts: number): number {
+  return Math.random() * Math.min(300_000, 1_000 * 2 ** (attempts - 1));
+}
+
+const awayPause = (rounds: number): number => Math.min(longestPauseMilliseconds, 1_000 * 2 ** (rounds - 1));
+
+/** Unlike a wait for work this is not cut short by a poke: new work does not bring a destination back. */
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, milliseconds);
+    signal.addEventListener('abort', done, { once: true });
+    if (signal.aborted) done();
+  });
+}

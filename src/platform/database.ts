@@ -1,0 +1,80 @@
+// PostgreSQL: one pool per process, and which of its errors mean what.
+import { Kysely, PostgresDialect, type Transaction } from 'kysely';
+import pg from 'pg';
+import type { Database } from './schema.ts';
+
+export type Db = Kysely<Database>;
+export type Tx = Transaction<Database>;
+/** What a query needs; a transaction is one as well. */
+export type Queryable = Kysely<Database>;
+
+export type DatabaseOptions = Readonly<{
+  url: string;
+  poolSize: number;
+  /** Shown in pg_stat_activity. */
+  applicationName: string;
+  onIdleError: (error: Error) => void;
+}>;
+
+const int8 = 20;
+/**
+ * Amounts and counts are bigint columns that the domain keeps safe, so they are read as numbers. What may exceed 2^53
+ * (positions, xids) is selected as text.
+ */
+function parseSafeInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new RangeError(`${text} exceeds 2^53: select it as text`);
+  return value;
+}
+
+/**
+ * The server ends a transaction that sits idle for 15 s and any that lasts 60 s: an open one hides new events from
+ * every reader of the log by order, in every database of the cluster.
+ */
+const sessionOptions = '-c idle_in_transaction_session_timeout=15s -c transaction_timeout=60s';
+
+export function connectDatabase(options: DatabaseOptions): Db {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: options.poolSize,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+    options: sessionOptions,
+    types: {
+      getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+        oid === int8 && format !== 'binary'
+          ? parseSafeInteger
+          : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+    },
+  });
+  // Without a listener a server restart would end the process.
+  pool.on('error', options.onIdleError);
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+const codeOf = (error: unknown): string | undefined =>
+  typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string'
+    ? error.code
+    : undefined;
+
+/** Serialization failure or deadlock: the whole unit of work may be run again. */
+export function isRetryableTransaction(error: unknown): boolean {
+  return ['40001', '40P01'].includes(codeOf(error) ?? '');
+}
+
+export function isUniqueViolation(error: unknown, constraint?: string): boolean {
+  if (codeOf(error) !== '23505') return false;
+  return constraint === undefined || (error as { constraint?: string }).constraint === constraint;
+}
+
+const connectionErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN']);
+/** The database is away, restarting, or out of connections: nothing is wrong with the statement. */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  const code = codeOf(error);
+  if (code !== undefined) {
+    return connectionErrors.has(code) || code.startsWith('08') || code.startsWith('57P') || code.startsWith('53');
+  }
+  // What pg and pg-pool throw without a code when a connection is lost or none can be had.
+  return error instanceof Error && /^(Connection terminated|timeout exceeded when trying to connect|Client has)/.test(error.message);
+}

@@ -1,0 +1,168 @@
+// The tables as Kysely sees them: the mirror of migrations/, and nothing else. bigint columns arrive as `string`
+// (they may exceed 2^53) except amounts, which the domain keeps within safe integers; see database.ts.
+import type { ColumnType, Generated } from 'kysely';
+
+type Timestamp = ColumnType<Date, Date | string, Date | string>;
+type WithDefault<T> = ColumnType<T, T | undefined, T>;
+/** Written as text that is stringified once, and read as the parsed value. */
+type Json = ColumnType<unknown, string, string>;
+
+export type Database = {
+  streams: StreamsTable;
+  events: EventsTable;
+  outbox: OutboxTable;
+  inbox: { handler_name: string; event_id: string; processed_at: WithDefault<Date> };
+  relay_heartbeats: { destination: string; relay: string; last_round_at: Timestamp };
+  orders: OrdersTable;
+  order_items: { order_id: string; product_id: string; line: number; quantity: number; price: number };
+  products: {
+    tenant_id: string;
+    product_id: string;
+    name: string;
+    on_hand: number;
+    reserved: WithDefault<number>;
+    updated_at: WithDefault<Date>;
+  };
+  reservations: {
+    reservation_id: string;
+    tenant_id: string;
+    order_id: string;
+    state: 'held' | 'consumed' | 'released';
+    created_at: WithDefault<Date>;
+    updated_at: WithDefault<Date>;
+  };
+  reservation_items: { reservation_id: string; product_id: string; quantity: number };
+  payments: PaymentsTable;
+  refunds: {
+    refund_id: string;
+    payment_id: string;
+    idempotency_key: string;
+    amount: number;
+    created_at: WithDefault<Date>;
+  };
+  ledger_entries: {
+    entry_id: Generated<string>;
+    payment_id: string;
+    kind: 'capture' | 'refund';
+    debit_account: string;
+    credit_account: string;
+    amount: number;
+    currency: string;
+    created_at: WithDefault<Date>;
+  };
+  saga_starts: SagaStartsTable;
+  saga_steps: {
+    workflow_id: string;
+    step: string;
+    state: 'pending' | 'running' | 'done' | 'refused' | 'undone' | 'parked';
+    attempts: WithDefault<number>;
+    error: string | null;
+    updated_at: WithDefault<Date>;
+  };
+  idempotency_keys: IdempotencyKeysTable;
+};
+
+type StreamsTable = {
+  aggregate_id: string;
+  aggregate_type: string;
+  tenant_id: string;
+  version: number;
+  last_xid: string;
+  created_at: WithDefault<Date>;
+};
+
+type EventsTable = {
+  id: string;
+  event_type: string;
+  aggregate_id: string;
+  aggregate_type: string;
+  version: number;
+  payload: Json;
+  metadata: Json;
+  schema_version: number;
+  tenant_id: string;
+  occurred_at: Timestamp;
+  created_at: WithDefault<Date>;
+  position: Generated<string>;
+  ordering_xid: string;
+};
+
+type OutboxTable = {
+  id: string;
+  destination: string;
+  event_type: string;
+  aggregate_id: string;
+  aggregate_type: string;
+  version: number;
+  payload: Json;
+  metadata: Json;
+  schema_version: number;
+  occurred_at: Timestamp;
+  position: string;
+  created_at: WithDefault<Date>;
+  state: WithDefault<'pending' | 'dead' | 'done'>;
+  published: Generated<boolean>;
+  published_at: Timestamp | null;
+  attempts: WithDefault<number>;
+  next_attempt_at: WithDefault<Date>;
+  locked_by: string | null;
+  locked_until: Timestamp | null;
+  last_error: string | null;
+  redelivered: WithDefault<boolean>;
+};
+
+type OrdersTable = {
+  order_id: string;
+  tenant_id: string;
+  customer_id: string;
+  status: 'draft' | 'submitted' | 'confirmed' | 'failed' | 'cancelled';
+  currency: string;
+  total: number;
+  payment_method: string;
+  payment_id: string | null;
+  paid_at: Timestamp | null;
+  failure_reason: string | null;
+  cancellation_requested: WithDefault<boolean>;
+  version: number;
+  created_at: WithDefault<Date>;
+  updated_at: WithDefault<Date>;
+};
+
+type PaymentsTable = {
+  payment_id: string;
+  tenant_id: string;
+  order_id: string;
+  idempotency_key: string;
+  amount: number;
+  currency: string;
+  method: string;
+  status: 'pending' | 'charged' | 'declined' | 'refunded' | 'voided';
+  refunded: WithDefault<number>;
+  reason: string | null;
+  capture_attempts: WithDefault<number>;
+  created_at: WithDefault<Date>;
+  updated_at: WithDefault<Date>;
+};
+
+type SagaStartsTable = {
+  workflow_id: string;
+  aggregate_id: string;
+  event_id: string;
+  state: 'starting' | 'started';
+  run_id: string | null;
+  created_at: WithDefault<Date>;
+  started_at: Timestamp | null;
+};
+
+type IdempotencyKeysTable = {
+  tenant_id: string;
+  method: string;
+  path: string;
+  key: string;
+  request_hash: string;
+  status: number | null;
+  headers: Json | null;
+  body: string | null;
+  locked_until: Timestamp | null;
+  created_at: WithDefault<Date>;
+};

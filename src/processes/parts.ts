@@ -1,0 +1,83 @@
+// What every role is composed of. Made once per process; a role takes what it needs.
+import type { Client } from '@temporalio/client';
+import { catalogue } from '../domain/catalogue.ts';
+import { createEventCodec, type EventCodec } from '../event-store/event-codec.ts';
+import { PgEventStore, type EventStore } from '../event-store/event-store.ts';
+import { createUnitOfWork, type RunUnitOfWork } from '../event-store/unit-of-work.ts';
+import { createOrderRepository, type EventSourcedOrderRepository } from '../orders/order-repository.ts';
+import { createWakeUp, type WakeUp } from '../outbox/wake-up.ts';
+import { createLedgerGateway } from '../payments/ledger-gateway.ts';
+import type { PaymentGateway } from '../payments/payment-gateway.ts';
+import type { Settings } from '../platform/config.ts';
+import { connectDatabase, type Db } from '../platform/database.ts';
+import { createLogger, type Logger } from '../platform/logger.ts';
+import { StartupError } from '../platform/startup-error.ts';
+import { connectTemporal } from '../platform/temporal-client.ts';
+import { eventRoutes } from '../sagas/event-routes.ts';
+
+export type Parts = Readonly<{
+  settings: Settings;
+  logger: Logger;
+  db: Db;
+  codec: EventCodec;
+  store: EventStore;
+  unitOfWork: RunUnitOfWork;
+  repository: EventSourcedOrderRepository;
+  gateway: PaymentGateway;
+  wakeUp: WakeUp;
+  /** Connected at its first call. */
+  temporal: Client;
+  close(): Promise<void>;
+}>;
+
+export type PartsOptions = Readonly<{
+  role: string;
+  /** A process that runs loops listens for other processes' commits. */
+  runsLoops: boolean;
+  logger?: Logger;
+}>;
+
+/** A setting that `readSettings` demanded for this role, or that `dev` filled in. */
+export function required(value: string | undefined, name: string): string {
+  if (value === undefined) throw new StartupError(`${name} is missing.`);
+  return value;
+}
+
+export function createParts(settings: Settings, { role, runsLoops, logger: given }: PartsOptions): Parts {
+  const logger = given ?? createLogger({ level: settings.logLevel, role });
+  const url = required(settings.databaseUrl, 'DATABASE_URL');
+  const db = connectDatabase({
+    url,
+    poolSize: settings.databasePoolSize,
+    applicationName: `athyper-${role}`,
+    onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection was lost'),
+  });
+  const listenUrl = runsLoops ? (settings.databaseDirectUrl ?? url) : undefined;
+  const wakeUp = createWakeUp({ db, logger, listenUrl });
+  const onCommitted = (): void => wakeUp.poke();
+  const codec = createEventCodec(catalogue);
+  const store = new PgEventStore({ db, codec, routes: eventRoutes, onCommitted });
+  const unitOfWork = createUnitOfWork({ db, store, onCommitted });
+  // Without an address (consumer, migrate) nothing ever calls it.
+  const temporal = connectTemporal({
+    address: settings.temporalAddress ?? 'unset:0',
+    namespace: settings.temporalNamespace,
+  });
+  return {
+    settings,
+    logger,
+    db,
+    codec,
+    store,
+    unitOfWork,
+    repository: createOrderRepository({ store, unitOfWork }),
+    gateway: createLedgerGateway(db),
+    wakeUp,
+    temporal,
+    async close() {
+      await wakeUp.close();
+      await temporal.connection.close();
+      await db.destroy();
+    },
+  };
+}

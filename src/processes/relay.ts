@@ -1,0 +1,75 @@
+// Role `relay`: takes outbox rows to their destinations, one loop each, so that neither holds up the other.
+import { InMemoryEventBus } from '../bus/in-memory-event-bus.ts';
+import { createDurableEventBus } from '../bus/durable-event-bus.ts';
+import type { BusTransport } from '../bus/event-bus.ts';
+import type { catalogue } from '../domain/catalogue.ts';
+import { UnavailableError } from '../domain/errors.ts';
+import { sagaSearchAttributes } from '../domain/saga-contract.ts';
+import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
+import { delivered, type Deliver } from '../outbox/delivery.ts';
+import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
+import type { Running } from '../platform/lifecycle.ts';
+import { ensureSearchAttributes } from '../platform/search-attributes.ts';
+import { destinations } from '../sagas/event-routes.ts';
+import { createSagaClient } from '../sagas/saga-client.ts';
+import { createSagaRouter } from '../sagas/saga-router.ts';
+import { createSagaStarts } from '../sagas/saga-starts.ts';
+import type { Parts } from './parts.ts';
+
+export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, OutboxProcessor>> }>;
+
+/** A start must come before its signals, so a dead letter blocks its order; a handler's must not hold up the others. */
+export function startRelay(parts: Parts): RunningRelay {
+  const { db, wakeUp, codec, logger } = parts;
+  const bus: BusTransport = new InMemoryEventBus({ db });
+  registerEventHandlers(createDurableEventBus<typeof catalogue>({ append: async (event) => await parts.store.append(event), transport: bus }));
+  const loopFor = (destination: string, deliver: Deliver, policy: Readonly<{ afterDeadLetter: 'block' | 'continue'; concurrency: number }>) =>
+    createRelay({
+      db,
+      wakeUp,
+      decode: (row) => codec.decode(row),
+      logger: logger.child({ destination }),
+      policy: { destination, deliver, mostAttempts: 10, ...policy },
+    });
+  const loops = {
+    [destinations.bus]: loopFor(
+      destinations.bus,
+      async ({ event }) => {
+        await bus.deliver(event);
+        return delivered;
+      },
+      { afterDeadLetter: 'continue', concurrency: 5 },
+    ),
+    [destinations.temporal]: loopFor(destinations.temporal, sagaDeliveries(parts), { afterDeadLetter: 'block', concurrency: 5 }),
+  };
+  for (const loop of Object.values(loops)) loop.start();
+  return {
+    loops,
+    async stop() {
+      await Promise.all(Object.values(loops).map(async (loop) => await loop.stop()));
+      await bus.close();
+    },
+  };
+}
+
+/** Nothing is started before the namespace knows our search attributes: every start would fail. */
+function sagaDeliveries({ temporal, settings, store, db }: Parts): Deliver {
+  const limits = {
+    stepLimitSeconds: settings.stepLimitSeconds,
+    paymentDeadlineSeconds: settings.paymentDeadlineSeconds,
+  };
+  const client = createSagaClient({ client: temporal, taskQueue: settings.temporalTaskQueue });
+  const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits });
+  let ready = false;
+  return async (delivery) => {
+    if (!ready) {
+      try {
+        await ensureSearchAttributes(temporal, settings.temporalNamespace, sagaSearchAttributes);
+      } catch (error) {
+        throw new UnavailableError(`Temporal is not ready: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+      }
+      ready = true;
+    }
+    return await route(delivery);
+  };
+}

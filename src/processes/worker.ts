@@ -1,0 +1,72 @@
+// Role `worker`: polls Temporal for the sagas' workflow tasks and steps.
+import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import { createOrderActivities } from '../../activities/order-activities.ts';
+import type { Running } from '../platform/lifecycle.ts';
+import type { Logger } from '../platform/logger.ts';
+import { required, type Parts } from './parts.ts';
+
+const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
+const reconnectMilliseconds = 1_000;
+
+/** Once per process, before the first worker: the signals are ours, or Temporal's runtime would stop first. */
+export function installTemporalRuntime(logger: Logger): void {
+  const sink = new DefaultLogger('WARN', ({ level, message, meta }) => {
+    logger[level === 'ERROR' ? 'error' : 'warn']({ ...meta }, message);
+  });
+  Runtime.install({ shutdownSignals: [], logger: sink });
+}
+
+/** Runs until stopped: a lost Temporal or a failed worker is logged and tried again. Resolves once it polls. */
+export async function startWorker(parts: Parts): Promise<Running> {
+  const { logger } = parts;
+  const stopping = new AbortController();
+  const started = Promise.withResolvers<void>();
+  let worker: Worker | undefined;
+
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        const connection = await NativeConnection.connect({ address: required(parts.settings.temporalAddress, 'TEMPORAL_ADDRESS') });
+        try {
+          worker = await Worker.create({ ...workerOptions(parts), connection });
+          started.resolve();
+          if (!stopping.signal.aborted) await worker.run();
+        } finally {
+          worker = undefined;
+          await connection.close();
+        }
+      } catch (error) {
+        logger.warn({ err: error }, 'the worker does not run; trying again');
+        await sleep(reconnectMilliseconds, undefined, { signal: stopping.signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  const running = run();
+  await Promise.race([started.promise, running]);
+  return {
+    async stop() {
+      stopping.abort();
+      if (worker?.getState() === 'RUNNING') worker.shutdown();
+      await running;
+    },
+  };
+}
+
+function workerOptions({ settings, db, store, unitOfWork, repository, gateway }: Parts): WorkerOptions {
+  return {
+    namespace: settings.temporalNamespace,
+    taskQueue: settings.temporalTaskQueue,
+    workflowsPath,
+    activities: createOrderActivities({ db, store, unitOfWork, repository, gateway }),
+    // Default 0 would cut steps off at SIGTERM. A step's attempt takes 10 s at most.
+    shutdownGraceTime: `${Math.max(1, settings.shutdownGraceSeconds - 5)} s`,
+    // How long a killed worker's runs wait for it before another takes them over; the default is 10 s.
+    stickyQueueScheduleToStartTimeout: '3 s',
+    // Each cached run holds a V8 context's share: bounded, so that a crowd of sagas cannot exhaust the heap.
+    maxCachedWorkflows: 250,
+    maxConcurrentActivityTaskExecutions: Math.max(4, settings.databasePoolSize),
+  };
+}

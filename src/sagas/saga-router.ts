@@ -1,0 +1,115 @@
+// Which event starts or signals which workflow.
+import type { EventOf } from '../domain/catalogue.ts';
+import type { EventMetadata, StoredEvent } from '../domain/event.ts';
+import {
+  cancellationRequestedSignal,
+  orderSagaId,
+  orderSagaName,
+  paymentCallbackSignal,
+  refundOrderId,
+  refundOrderName,
+  type CancellationRequested,
+  type OrderSagaInput,
+  type PaymentCallback,
+  type RefundOrderInput,
+  type SagaLimits,
+} from '../domain/saga-contract.ts';
+import type { EventStore } from '../event-store/event-store.ts';
+import { delivered, type Deliver, type DeliveryOutcome } from '../outbox/delivery.ts';
+import type { SagaClient, SagaStartRequest } from './saga-client.ts';
+import type { SagaStarts } from './saga-starts.ts';
+
+export type SagaRouterDeps = Readonly<{
+  client: SagaClient;
+  starts: SagaStarts;
+  store: EventStore;
+  limits: SagaLimits;
+}>;
+
+/** A start that is under way takes milliseconds; the signal behind it keeps its place and its attempts. */
+const waitForStart: DeliveryOutcome = { kind: 'wait', reason: 'the saga is not started yet', milliseconds: 200 };
+
+type SagaEvent = StoredEvent<EventOf<'order.submitted' | 'order.cancellation_requested' | 'payment.callback_received'>>;
+
+/** The `deliver` of destination `temporal`. An event that a saga's own step wrote never comes here: see event-routes. */
+export function createSagaRouter(deps: SagaRouterDeps): Deliver {
+  return async ({ event: stored }) => {
+    // The routing table sends these three types only; anything else is another destination's.
+    const event = stored as SagaEvent;
+    switch (event.eventType) {
+      case 'order.submitted':
+        return await startOnce(deps, event, orderSagaStart(event, deps.limits));
+      case 'order.cancellation_requested':
+        return await cancel(deps, event);
+      case 'payment.callback_received': {
+        const message: PaymentCallback = { eventId: event.eventId, paymentId: event.payload.paymentId };
+        return await signal(deps, orderSagaId(event.payload.orderId), paymentCallbackSignal, message);
+      }
+    }
+  };
+}
+
+/** `starting` is written, Temporal is called with no transaction open, then `started`: only that skips the call. */
+async function startOnce(
+  { client, starts }: SagaRouterDeps,
+  event: SagaEvent,
+  request: SagaStartRequest,
+): Promise<DeliveryOutcome> {
+  const before = await starts.begin(request.workflowId, event.aggregateId, event.eventId);
+  if (before?.state === 'started') return delivered;
+  await starts.markStarted(request.workflowId, await client.start(request));
+  return delivered;
+}
+
+/** The order's stream says which came first: before the confirmation the saga cancels, after it the refund does. */
+async function cancel(deps: SagaRouterDeps, event: SagaEvent & EventOf<'order.cancellation_requested'>): Promise<DeliveryOutcome> {
+  const { orderId, reason, cancelledBy } = event.payload;
+  const stream = await deps.store.getEvents(orderId);
+  const confirmedFirst = stream.some(({ eventType, version }) => eventType === 'order.confirmed' && version < event.version);
+  if (confirmedFirst) {
+    const input: RefundOrderInput = { orderId, reason, cancelledBy, limits: deps.limits, metadata: causedBy(event) };
+    return await startOnce(deps, event, {
+      workflow: refundOrderName,
+      workflowId: refundOrderId(orderId),
+      input,
+      summary: `Refund of order ${orderId}`,
+      searchAttributes: { OrderId: orderId, TenantId: event.metadata.tenantId, SagaStatus: 'Running' },
+    });
+  }
+  const message: CancellationRequested = { eventId: event.eventId, reason, cancelledBy };
+  return await signal(deps, orderSagaId(orderId), cancellationRequestedSignal, message);
+}
+
+/** To a saga that has ended there is nothing to say: its end took the order's stream, or the ledger, into account. */
+async function signal(
+  { client, starts }: SagaRouterDeps,
+  workflowId: string,
+  name: string,
+  message: CancellationRequested | PaymentCallback,
+): Promise<DeliveryOutcome> {
+  if ((await starts.find(workflowId))?.state !== 'started') return waitForStart;
+  await client.signal(workflowId, name, message);
+  return delivered;
+}
+
+function orderSagaStart(event: StoredEvent<EventOf<'order.submitted'>>, limits: SagaLimits): SagaStartRequest {
+  const { orderId, customerId, items, total, currency, paymentMethod } = event.payload;
+  const metadata = causedBy(event);
+  const input: OrderSagaInput = { orderId, customerId, items, total, currency, paymentMethod, limits, metadata };
+  return {
+    workflow: orderSagaName,
+    workflowId: orderSagaId(orderId),
+    input,
+    summary: `Order ${orderId}: ${items.length} products, ${total} ${currency} by ${paymentMethod}`,
+    searchAttributes: {
+      OrderId: orderId,
+      CustomerId: customerId,
+      TenantId: metadata.tenantId,
+      SagaStatus: 'Running',
+      SagaStep: 'start',
+    },
+  };
+}
+
+/** What the saga does from here on is caused by this event. */
+const causedBy = ({ metadata, eventId }: StoredEvent): EventMetadata => ({ ...metadata, causationId: eventId });

@@ -1,0 +1,3 @@
+// What the worker's bundle exports: one name per workflow type.
+export { orderSaga } from './order-saga.ts';
+export { refundOrder } from './refund-order.ts';

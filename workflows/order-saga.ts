@@ -1,0 +1,174 @@
+// The order's saga: reserve, charge, confirm; or undo in reverse and say why.
+import {
+  ActivityCancellationType,
+  ApplicationFailure,
+  condition,
+  defineSignal,
+  proxyActivities,
+  setHandler,
+  type ActivityOptions,
+} from '@temporalio/workflow';
+import {
+  cancellationRequestedSignal,
+  orderSagaSteps,
+  paymentCallbackSignal,
+  type CancellationRequested,
+  type ChargeInput,
+  type ChargeResult,
+  type OrderActivities,
+  type OrderSagaInput,
+  type OrderSagaResult,
+  type OrderSagaStep,
+  type PaymentCallback,
+} from '../src/domain/saga-contract.ts';
+import { Refusal, runSaga, StepGaveUp, StopRequested, type Saga } from './saga.ts';
+
+/** One attempt: far above what a step takes, and how long a killed worker's step waits to be tried elsewhere. */
+const attempt = '10 seconds';
+const retry = { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '10s' } as const;
+
+type Steps = ReturnType<typeof stepsOf>;
+/** Each step with its name in the Web UI. What is not limited is retried until it works. */
+function stepsOf(limitSeconds: number) {
+  const untilItWorks: ActivityOptions = { startToCloseTimeout: attempt, retry };
+  const limited: ActivityOptions = { ...untilItWorks, scheduleToCloseTimeout: `${limitSeconds} seconds` };
+  const step = <K extends keyof OrderActivities>(name: K, summary: string, options: ActivityOptions): OrderActivities[K] =>
+    proxyActivities<OrderActivities>({ ...options, summary })[name];
+  return {
+    reserveInventory: step('reserveInventory', 'Reserve the stock for all items', {
+      ...limited,
+      // Interruptible: an attempt that runs is waited for, so that its undo comes after it.
+      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    }),
+    chargePayment: step('chargePayment', 'Charge the payment', limited),
+    settlePayment: step('settlePayment', 'Ask the gateway what became of the charge', untilItWorks),
+    // The pivot may have committed although no answer came, so it is never given up on.
+    confirmOrder: step('confirmOrder', 'Confirm: consume the reservation, confirm the order', untilItWorks),
+    releaseInventory: step('releaseInventory', 'Undo: release the stock', untilItWorks),
+    undoPayment: step('undoPayment', 'Undo: refund the charge, or void it', untilItWorks),
+    endOrder: step('endOrder', "Write the order's end", untilItWorks),
+  };
+}
+
+type Messages = { cancellation: CancellationRequested | undefined; callbacks: number };
+
+/** COMPLETED: confirmed or cancelled. FAILED with the refusal's code as type. CANCELED: cancelled through Temporal. */
+export async function orderSaga(input: OrderSagaInput): Promise<OrderSagaResult> {
+  const messages: Messages = { cancellation: undefined, callbacks: 0 };
+  return await runSaga(`Order ${input.orderId}`, orderSagaSteps, async (saga) => {
+    listen(saga, messages);
+    const steps = stepsOf(input.limits.stepLimitSeconds);
+    try {
+      return await fulfil(saga, steps, input, messages);
+    } catch (error) {
+      return await end(saga, steps, input, messages, error);
+    }
+  });
+}
+
+/** Signals come at least once and in any order; the event ids tell repeats from news. */
+function listen(saga: Saga<OrderSagaStep>, messages: Messages): void {
+  const seen = new Set<string>();
+  const isNews = (eventId: string): boolean => !seen.has(eventId) && seen.add(eventId).has(eventId);
+  setHandler(defineSignal<[CancellationRequested]>(cancellationRequestedSignal), (signal) => {
+    if (!isNews(signal.eventId)) return;
+    messages.cancellation ??= signal;
+    saga.requestStop();
+  });
+  setHandler(defineSignal<[PaymentCallback]>(paymentCallbackSignal), (signal) => {
+    if (isNews(signal.eventId)) messages.callbacks += 1;
+  });
+}
+
+async function fulfil(
+  saga: Saga<OrderSagaStep>,
+  steps: Steps,
+  input: OrderSagaInput,
+  messages: Messages,
+): Promise<OrderSagaResult> {
+  const { orderId, metadata } = input;
+  const items = input.items.map(({ productId, quantity }) => ({ productId, quantity }));
+  await saga.step('reserve', {
+    do: async () => await steps.reserveInventory({ orderId, metadata, items }),
+    undo: async () => await steps.releaseInventory({ orderId, metadata }),
+    interruptible: true,
+  });
+  const charge = { orderId, metadata, amount: input.total, currency: input.currency, method: input.paymentMethod };
+  const { paymentId } = await saga.step('charge', {
+    do: async () => await chargeToAnEnd(saga, steps, charge, input, messages),
+    undo: async () => await steps.undoPayment({ ...charge, reason: 'the order was not confirmed' }),
+  });
+  await saga.step('confirm', { do: async () => await steps.confirmOrder({ orderId, metadata, paymentId }) });
+  saga.finish('Confirmed', 'confirmed and charged');
+  return { status: 'confirmed', paymentId };
+}
+
+/** Comes back with a charge, or refuses when it is certain that there is none and that none can land later. */
+async function chargeToAnEnd(
+  saga: Saga<OrderSagaStep>,
+  steps: Steps,
+  charge: ChargeInput,
+  input: OrderSagaInput,
+  messages: Messages,
+): Promise<ChargeResult> {
+  let result: ChargeResult;
+  try {
+    result = await steps.chargePayment(charge);
+  } catch (error) {
+    if (isRefused(error)) throw error;
+    // No answer within the limit: the gateway says what is the case, and what is not charged by now never will be.
+    return await steps.settlePayment({ ...charge, ifNotCharged: 'cancel', refuseWith: 'payment-unavailable' });
+  }
+  const deadline = Date.now() + input.limits.paymentDeadlineSeconds * 1000;
+  let asked = 0;
+  while (result.status === 'waiting') {
+    const news = (): boolean => messages.callbacks > asked || saga.stopRequested();
+    // oxlint-disable no-await-in-loop -- each round waits for the next callback
+    const inTime = await condition(news, Math.max(1, deadline - Date.now()));
+    saga.throwIfStopped();
+    asked = messages.callbacks;
+    const ifNotCharged = inTime ? 'wait' : 'cancel';
+    result = await steps.settlePayment({ ...charge, ifNotCharged, refuseWith: 'payment-deadline-passed' });
+    // oxlint-enable no-await-in-loop
+  }
+  return result;
+}
+
+function isRefused(error: unknown): boolean {
+  const cause: unknown = error instanceof Error ? error.cause : undefined;
+  return cause instanceof ApplicationFailure && cause.nonRetryable === true;
+}
+
+/** Undoes what was done, writes the order's end, and ends the run the way the order ended. */
+async function end(
+  saga: Saga<OrderSagaStep>,
+  steps: Steps,
+  { orderId, metadata }: OrderSagaInput,
+  messages: Messages,
+  error: unknown,
+): Promise<OrderSagaResult> {
+  const refusal = refusalOf(error);
+  await saga.compensate();
+  const stopped = refusal === undefined || refusal.code === 'cancellation-requested';
+  const ended = await steps.endOrder({
+    orderId,
+    metadata,
+    outcome: stopped ? 'cancelled' : 'failed',
+    reason: stopped ? (messages.cancellation?.reason ?? 'cancelled in Temporal') : `${refusal.code}: ${refusal.message}`,
+    cancelledBy: messages.cancellation?.cancelledBy ?? 'operator',
+  });
+  if (ended === 'cancelled' || refusal === undefined) {
+    saga.finish('Cancelled', 'cancelled, nothing is held');
+    return { status: 'cancelled' };
+  }
+  saga.finish('Failed', `${refusal.code}: ${refusal.message}`);
+  throw ApplicationFailure.nonRetryable(refusal.message, refusal.code);
+}
+
+/** Undefined for a stop. Anything that is no known end is a bug: it keeps the run open until it is mended. */
+function refusalOf(error: unknown): Readonly<{ code: string; message: string }> | undefined {
+  if (error instanceof StopRequested) return undefined;
+  if (error instanceof Refusal) return error;
+  if (error instanceof StepGaveUp) return { code: 'step-limit-exceeded', message: error.message };
+  throw error;
+}

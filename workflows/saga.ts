@@ -1,0 +1,176 @@
+// The saga kit: steps with an undo, run so that money is never half moved. General: knows no order.
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  CancelledFailure,
+  condition,
+  defineQuery,
+  isCancellation,
+  log,
+  setCurrentDetails,
+  setHandler,
+  upsertSearchAttributes,
+} from '@temporalio/workflow';
+import { defineSearchAttributeKey } from '@temporalio/common';
+import type { SagaStatus, StepState } from '../src/domain/saga-contract.ts';
+
+const sagaStatusKey = defineSearchAttributeKey('SagaStatus', 'KEYWORD');
+const sagaStepKey = defineSearchAttributeKey('SagaStep', 'KEYWORD');
+
+/** "You may not": the step said no, retrying changes nothing. `code` is the type of the step's failure. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal';
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** The step was retried to its limit without an answer. What it did, if anything, is unknown. */
+export class StepGaveUp extends Error {
+  override readonly name = 'StepGaveUp';
+}
+
+/** Somebody asked the saga to stop: by a signal, or by cancelling the run in Temporal. */
+export class StopRequested extends Error {
+  override readonly name = 'StopRequested';
+}
+
+export type StepRecord = Readonly<{ name: string; state: StepState; error?: string }>;
+export const sagaStepsQuery = defineQuery<readonly StepRecord[]>('sagaSteps');
+
+export type Step<T> = Readonly<{
+  do: () => Promise<T>;
+  /** Registered before `do` runs, since a step that gave no answer may have taken effect. Must be a no-op then too. */
+  undo?: () => Promise<void>;
+  /**
+   * A stop interrupts the step between its attempts. Only where the undo leaves a tombstone that a late attempt
+   * meets; never for money, which is always brought to an answer first.
+   */
+  interruptible?: boolean;
+}>;
+
+export type Saga<Name extends string> = Readonly<{
+  /** @throws Refusal, StepGaveUp, or StopRequested; anything else is a bug and keeps the run waiting for a fix */
+  step<T>(name: Name, step: Step<T>): Promise<T>;
+  /** Undoes in reverse order. Steps are retried until they work. */
+  compensate(): Promise<void>;
+  /** From a signal handler. The saga stops at its next safe point. */
+  requestStop(): void;
+  stopRequested(): boolean;
+  throwIfStopped(): void;
+  /** The run's last word in the Web UI and in the search attributes. */
+  finish(status: SagaStatus, details: string): void;
+}>;
+
+type Undo<Name extends string> = Readonly<{ name: Name; undo: () => Promise<void> }>;
+
+/**
+ * Runs `body` as a saga. The whole body is shielded from Temporal's own cancellation, which counts as a stop request
+ * and ends the run as cancelled when the body is done. (Cancellation types alone do not protect a step that is
+ * between two attempts: measured, the charge lands and nobody refunds it.)
+ */
+export async function runSaga<Name extends string, T>(
+  title: string,
+  names: readonly Name[],
+  body: (saga: Saga<Name>) => Promise<T>,
+): Promise<T> {
+  const records = new Map<Name, StepRecord>(names.map((name) => [name, { name, state: 'pending' }]));
+  const undos: Undo<Name>[] = [];
+  let cancelled = false;
+  let stop = false;
+  /** The stop was acted on. One that comes after the last step is too late to change how the run ends. */
+  let stopped = false;
+  setHandler(sagaStepsQuery, () => [...records.values()]);
+  CancellationScope.current().cancelRequested.catch(() => {
+    cancelled = true;
+    stop = true;
+  });
+
+  const show = (status: SagaStatus, step: string, details: string): void => {
+    upsertSearchAttributes([
+      { key: sagaStatusKey, value: status },
+      { key: sagaStepKey, value: step },
+    ]);
+    const lines = [...records.values()].map(({ name, state, error }) =>
+      error === undefined ? `- ${name}: ${state}` : `- ${name}: ${state} (${error})`,
+    );
+    setCurrentDetails(`**${title}**: ${details}\n\n${lines.join('\n')}`);
+  };
+  const note = (name: Name, state: StepState, error?: string): void => {
+    records.set(name, error === undefined ? { name, state } : { name, state, error });
+  };
+
+  const saga: Saga<Name> = {
+    async step(name, { do: work, undo, interruptible }) {
+      saga.throwIfStopped();
+      if (undo !== undefined) undos.push({ name, undo });
+      note(name, 'running');
+      show('Running', name, `${name} is running`);
+      try {
+        const result = await (interruptible === true ? untilStopped(work, () => stop) : work());
+        note(name, 'done');
+        return result;
+      } catch (error) {
+        const known = classify(error);
+        if (known instanceof StopRequested) stopped = true;
+        if (known instanceof Refusal) {
+          note(name, 'refused', `${known.code}: ${known.message}`);
+          // A refusal is the step's word that it holds nothing and never will: there is nothing to undo.
+          if (undo !== undefined) undos.pop();
+        }
+        throw known;
+      }
+    },
+    async compensate() {
+      for (let last = undos.pop(); last !== undefined; last = undos.pop()) {
+        show('Compensating', last.name, `undoing ${last.name}`);
+        // oxlint-disable-next-line no-await-in-loop -- strictly one after the other, in reverse order
+        await last.undo();
+        note(last.name, 'undone');
+      }
+    },
+    requestStop() {
+      stop = true;
+    },
+    stopRequested: () => stop,
+    throwIfStopped() {
+      if (!stop) return;
+      stopped = true;
+      throw new StopRequested('the saga was asked to stop');
+    },
+    finish: (status, details) => show(status, 'end', details),
+  };
+
+  log.info('saga started', { title });
+  const result = await CancellationScope.nonCancellable(async () => await body(saga));
+  if (cancelled && stopped) throw new CancelledFailure('the run was cancelled; what it had done is undone');
+  return result;
+}
+
+/** Cancels the step's scope when a stop is asked for; the step's undo then meets whatever attempt comes late. */
+async function untilStopped<T>(work: () => Promise<T>, isStopped: () => boolean): Promise<T> {
+  const scope = new CancellationScope();
+  let finished = false;
+  const watching = condition(() => finished || isStopped()).then(() => {
+    if (!finished) scope.cancel();
+  });
+  try {
+    return await scope.run(work);
+  } finally {
+    finished = true;
+    await watching;
+  }
+}
+
+function classify(error: unknown): unknown {
+  if (isCancellation(error)) return new StopRequested('the step was interrupted by a stop');
+  if (!(error instanceof ActivityFailure)) return error;
+  const { cause } = error;
+  if (cause instanceof ApplicationFailure && cause.nonRetryable === true) {
+    return new Refusal(cause.type ?? 'refused', cause.message);
+  }
+  return new StepGaveUp(`no answer within the step's limit: ${cause?.message ?? error.message}`);
+}
