@@ -52,12 +52,17 @@ export function createOrderSteps({ unitOfWork, repository, runStep }: OrderStepD
       }),
 
     releaseInventory: async ({ orderId, metadata }) =>
-      await runStep('reserve', metadata, async (step) => {
-        await unitOfWork(async (unit) => {
-          await releaseStock(unit, { orderId, context: step.context });
-          await step.record(unit.tx, 'undone');
-        });
-      }, 'undo'),
+      await runStep(
+        'reserve',
+        metadata,
+        async (step) => {
+          await unitOfWork(async (unit) => {
+            await releaseStock(unit, { orderId, context: step.context });
+            await step.record(unit.tx, 'undone');
+          });
+        },
+        'undo',
+      ),
 
     confirmOrder: async ({ orderId, metadata, paymentId }) =>
       await runStep('confirm', metadata, async (step) => {

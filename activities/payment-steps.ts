@@ -41,7 +41,13 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
         return { paymentId, status: 'waiting' };
       case 'charged':
         await unitOfWork(async (unit) => {
-          await appendOnce(deps, unit, step.context, 'payment.completed', { paymentId, orderId, amount, currency, method });
+          await appendOnce(deps, unit, step.context, 'payment.completed', {
+            paymentId,
+            orderId,
+            amount,
+            currency,
+            method,
+          });
           await step.record(unit.tx, 'done');
         });
         return { paymentId, status: 'charged' };
@@ -69,7 +75,8 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
     settlePayment: async (input) =>
       await runStep('charge', input.metadata, async (step) => {
         const { paymentId, orderId } = await prepare(step.workflowId, input);
-        const payment = input.ifNotCharged === 'cancel' ? await gateway.cancel(paymentId) : await gateway.get(paymentId);
+        const payment =
+          input.ifNotCharged === 'cancel' ? await gateway.cancel(paymentId) : await gateway.get(paymentId);
         if (payment?.status === 'voided') {
           await unitOfWork(async (unit) => {
             const voided = { paymentId, orderId, reason: input.refuseWith };
@@ -82,24 +89,29 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
       }),
 
     undoPayment: async (input) =>
-      await runStep('charge', input.metadata, async (step) => {
-        // Prepared again under its key, an intent that never arrived exists now, to be voided: a tombstone.
-        const { paymentId, orderId } = await prepare(step.workflowId, input);
-        const payment = await gateway.cancel(paymentId);
-        const held = payment.amount - payment.refunded;
-        if (payment.status === 'charged') {
-          await gateway.refund(paymentId, { key: `${chargeKey(step.workflowId)}:undo`, amount: held });
-        }
-        await unitOfWork(async (unit) => {
-          const undone = { paymentId, orderId, reason: input.reason };
-          if (payment.status === 'voided') await appendOnce(deps, unit, step.context, 'payment.voided', undone);
-          if (payment.status === 'charged' || payment.status === 'refunded') {
-            const refunded = { ...undone, amount: payment.amount };
-            await appendOnce(deps, unit, step.context, 'payment.refunded', refunded);
+      await runStep(
+        'charge',
+        input.metadata,
+        async (step) => {
+          // Prepared again under its key, an intent that never arrived exists now, to be voided: a tombstone.
+          const { paymentId, orderId } = await prepare(step.workflowId, input);
+          const payment = await gateway.cancel(paymentId);
+          const held = payment.amount - payment.refunded;
+          if (payment.status === 'charged') {
+            await gateway.refund(paymentId, { key: `${chargeKey(step.workflowId)}:undo`, amount: held });
           }
-          await step.record(unit.tx, 'undone');
-        });
-      }, 'undo'),
+          await unitOfWork(async (unit) => {
+            const undone = { paymentId, orderId, reason: input.reason };
+            if (payment.status === 'voided') await appendOnce(deps, unit, step.context, 'payment.voided', undone);
+            if (payment.status === 'charged' || payment.status === 'refunded') {
+              const refunded = { ...undone, amount: payment.amount };
+              await appendOnce(deps, unit, step.context, 'payment.refunded', refunded);
+            }
+            await step.record(unit.tx, 'undone');
+          });
+        },
+        'undo',
+      ),
 
     refundOrderPayment: async ({ orderId, metadata, reason }) =>
       await runStep('refund', metadata, async (step) => {
@@ -107,9 +119,8 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
         for (const { paymentId, amount, refunded, status } of payments) {
           if (status !== 'charged' && status !== 'refunded') continue;
           const held = amount - refunded;
-          // oxlint-disable-next-line no-await-in-loop -- an order has one payment; the order of refunds is the log's
-          if (status === 'charged') await gateway.refund(paymentId, { key: `${step.workflowId}:${paymentId}`, amount: held });
-          // oxlint-disable-next-line no-await-in-loop
+          if (status === 'charged')
+            await gateway.refund(paymentId, { key: `${step.workflowId}:${paymentId}`, amount: held });
           await unitOfWork(async (unit) => {
             await appendOnce(deps, unit, step.context, 'payment.refunded', { paymentId, orderId, reason, amount });
           });

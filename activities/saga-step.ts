@@ -5,7 +5,7 @@ import { sql } from 'kysely';
 import { ConflictError, DomainError } from '../src/domain/errors.ts';
 import type { EventContext, EventMetadata } from '../src/domain/event.ts';
 import { stepContext } from '../src/domain/ids.ts';
-import type { StepState } from '../src/domain/saga-contract.ts';
+import type { StepState } from '../src/domain/saga-status.ts';
 import type { Db, Queryable } from '../src/platform/database.ts';
 
 export type StepWork = Readonly<{

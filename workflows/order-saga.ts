@@ -32,8 +32,11 @@ type Steps = ReturnType<typeof stepsOf>;
 function stepsOf(limitSeconds: number) {
   const untilItWorks: ActivityOptions = { startToCloseTimeout: attempt, retry };
   const limited: ActivityOptions = { ...untilItWorks, scheduleToCloseTimeout: `${limitSeconds} seconds` };
-  const step = <K extends keyof OrderActivities>(name: K, summary: string, options: ActivityOptions): OrderActivities[K] =>
-    proxyActivities<OrderActivities>({ ...options, summary })[name];
+  const step = <K extends keyof OrderActivities>(
+    name: K,
+    summary: string,
+    options: ActivityOptions,
+  ): OrderActivities[K] => proxyActivities<OrderActivities>({ ...options, summary })[name];
   return {
     reserveInventory: step('reserveInventory', 'Reserve the stock for all items', {
       ...limited,
@@ -123,13 +126,11 @@ async function chargeToAnEnd(
   let asked = 0;
   while (result.status === 'waiting') {
     const news = (): boolean => messages.callbacks > asked || saga.stopRequested();
-    // oxlint-disable no-await-in-loop -- each round waits for the next callback
     const inTime = await condition(news, Math.max(1, deadline - Date.now()));
     saga.throwIfStopped();
     asked = messages.callbacks;
     const ifNotCharged = inTime ? 'wait' : 'cancel';
     result = await steps.settlePayment({ ...charge, ifNotCharged, refuseWith: 'payment-deadline-passed' });
-    // oxlint-enable no-await-in-loop
   }
   return result;
 }
@@ -154,7 +155,9 @@ async function end(
     orderId,
     metadata,
     outcome: stopped ? 'cancelled' : 'failed',
-    reason: stopped ? (messages.cancellation?.reason ?? 'cancelled in Temporal') : `${refusal.code}: ${refusal.message}`,
+    reason: stopped
+      ? (messages.cancellation?.reason ?? 'cancelled in Temporal')
+      : `${refusal.code}: ${refusal.message}`,
     cancelledBy: messages.cancellation?.cancelledBy ?? 'operator',
   });
   if (ended === 'cancelled' || refusal === undefined) {

@@ -13,7 +13,7 @@ import {
   upsertSearchAttributes,
 } from '@temporalio/workflow';
 import { defineSearchAttributeKey } from '@temporalio/common';
-import type { SagaStatus, StepState } from '../src/domain/saga-contract.ts';
+import type { SagaStatus, StepState } from '../src/domain/saga-status.ts';
 
 const sagaStatusKey = defineSearchAttributeKey('SagaStatus', 'KEYWORD');
 const sagaStepKey = defineSearchAttributeKey('SagaStep', 'KEYWORD');
@@ -127,7 +127,6 @@ export async function runSaga<Name extends string, T>(
     async compensate() {
       for (let last = undos.pop(); last !== undefined; last = undos.pop()) {
         show('Compensating', last.name, `undoing ${last.name}`);
-        // oxlint-disable-next-line no-await-in-loop -- strictly one after the other, in reverse order
         await last.undo();
         note(last.name, 'undone');
       }

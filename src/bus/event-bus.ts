@@ -4,7 +4,10 @@ import type { Tx } from '../platform/database.ts';
 
 /** `tx` is the handler's own short transaction: what it writes there happens once, where the handler has a name. */
 export type HandlerContext = Readonly<{ tx: Tx }>;
-export type EventHandler<E extends DomainEvent = DomainEvent> = (event: E, context: HandlerContext) => Promise<void> | void;
+export type EventHandler<E extends DomainEvent = DomainEvent> = (
+  event: E,
+  context: HandlerContext,
+) => Promise<void> | void;
 
 export type SubscribeOptions = Readonly<{
   /** Stable for ever: the inbox remembers it. Without one, the handler is called at least once. */
@@ -22,4 +25,5 @@ export type Subscribable = Readonly<{
  * What carries events from the relay to the handlers. `deliver` resolves when the event is safe: handled (in memory)
  * or stored (Redis). It rejects otherwise, and the relay delivers again.
  */
-export type BusTransport = Subscribable & Readonly<{ deliver(event: StoredEvent): Promise<void>; close(): Promise<void> }>;
+export type BusTransport = Subscribable &
+  Readonly<{ deliver(event: StoredEvent): Promise<void>; close(): Promise<void> }>;

@@ -57,7 +57,10 @@ function named(registration: Registration | undefined, error: unknown): { handle
 
 async function withTimeout(work: Promise<void>): Promise<void> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`not settled within ${handlerSeconds} s`)), handlerSeconds * 1000);
+  const timer = setTimeout(
+    () => late.reject(new Error(`not settled within ${handlerSeconds} s`)),
+    handlerSeconds * 1000,
+  );
   try {
     await Promise.race([work, late.promise]);
   } finally {

@@ -31,17 +31,6 @@ export type DomainEvent<T = unknown, N extends string = string> = Readonly<{
 export type StoredEvent<E extends DomainEvent = DomainEvent> = E &
   Readonly<{ version: number; position: string; schemaVersion: number; metadata: EventMetadata }>;
 
-/** What others outside the service get: versioned on its own, without personal data beyond need. */
-export type IntegrationEvent<T = unknown> = Readonly<{
-  eventId: string;
-  eventType: string;
-  occurredAt: Date;
-  source: string;
-  version: number;
-  data: T;
-  metadata: Readonly<{ tenantId?: string; userId?: string; correlationId?: string }>;
-}>;
-
 /** Event type → today's schema and its version. Handed to the store, which validates on append and on read. */
 export type EventCatalogue = Readonly<Record<string, Readonly<{ version: number; schema: ZodType }>>>;
 

@@ -68,11 +68,19 @@ export class EventSourcedOrder {
   addItem(productId: string, quantity: number, price: Money): void {
     this.#mustBeDraft('items');
     if (price.currency !== this.state.currency) {
-      throw new DomainError('price-mismatch', `price is in ${price.currency}, the order in ${this.state.currency}`, 'price');
+      throw new DomainError(
+        'price-mismatch',
+        `price is in ${price.currency}, the order in ${this.state.currency}`,
+        'price',
+      );
     }
     const known = this.state.items.find((item) => item.productId === productId);
     if (known !== undefined && known.price !== price.getAmount()) {
-      throw new DomainError('price-mismatch', `${productId} is in the order at ${known.price}; remove it first`, 'price');
+      throw new DomainError(
+        'price-mismatch',
+        `${productId} is in the order at ${known.price}; remove it first`,
+        'price',
+      );
     }
     const items = [...this.state.items, { productId, quantity, price: price.getAmount() }];
     if ((known?.quantity ?? 0) + quantity > mostPerLine || items.length > mostLines) {

@@ -12,9 +12,6 @@ export const paymentCallbackSignal = 'paymentCallback';
 
 /** Search attributes, all of type Keyword. Registered at boot; a start with an unknown one fails. */
 export const sagaSearchAttributes = ['OrderId', 'CustomerId', 'TenantId', 'SagaStatus', 'SagaStep'] as const;
-export type SagaStatus = 'Running' | 'Compensating' | 'NeedsAttention' | 'Confirmed' | 'Failed' | 'Cancelled';
-
-export type StepState = 'pending' | 'running' | 'done' | 'refused' | 'undone' | 'parked';
 export const orderSagaSteps = ['reserve', 'charge', 'confirm'] as const;
 export type OrderSagaStep = (typeof orderSagaSteps)[number];
 export const refundOrderSteps = ['refund', 'restock', 'cancel'] as const;

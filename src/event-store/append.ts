@@ -121,7 +121,10 @@ async function explainNothingStored(
     .select(['version', 'aggregate_type', 'tenant_id'])
     .where('aggregate_id', '=', stream.aggregateId)
     .executeTakeFirst();
-  if (actual !== undefined && (actual.aggregate_type !== stream.aggregateType || actual.tenant_id !== stream.tenantId)) {
+  if (
+    actual !== undefined &&
+    (actual.aggregate_type !== stream.aggregateType || actual.tenant_id !== stream.tenantId)
+  ) {
     throw new ConflictError(`${stream.aggregateId} is a stream of another type or tenant`, actual.version);
   }
   const version = actual?.version ?? 0;

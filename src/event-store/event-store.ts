@@ -30,7 +30,10 @@ export type EventStore = Readonly<{
     options?: Readonly<{ expectedVersion?: ExpectedVersion; tx?: Tx }>,
   ): Promise<readonly StoredEvent[]>;
   /** The stream in the order of its versions. */
-  getEvents(aggregateId: string, options?: Readonly<{ fromVersion?: number; tx?: Tx }>): Promise<readonly StoredEvent[]>;
+  getEvents(
+    aggregateId: string,
+    options?: Readonly<{ fromVersion?: number; tx?: Tx }>,
+  ): Promise<readonly StoredEvent[]>;
   getEventsByType(eventType: string, options?: Omit<LogFilter, 'eventType'>): Promise<LogPage>;
   /** Skips no event that commits late, and keeps the order of every stream. */
   readLog(filter?: LogFilter): Promise<LogPage>;
@@ -61,7 +64,9 @@ export class PgEventStore implements EventStore {
     const events = Array.isArray(given) ? (given as readonly DomainEvent[]) : [given as DomainEvent];
     const [first] = events;
     if (first === undefined) return [];
-    if (events.some((event) => event.aggregateId !== first.aggregateId || event.aggregateType !== first.aggregateType)) {
+    if (
+      events.some((event) => event.aggregateId !== first.aggregateId || event.aggregateType !== first.aggregateType)
+    ) {
       throw new TypeError('one append writes the events of one aggregate');
     }
     const { db, codec, routes, onCommitted } = this.#deps;

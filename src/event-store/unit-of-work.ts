@@ -6,7 +6,10 @@ import type { EventStore } from './event-store.ts';
 
 export type UnitOfWork = Readonly<{
   tx: Tx;
-  append(events: DomainEvent | readonly DomainEvent[], expectedVersion?: ExpectedVersion): Promise<readonly StoredEvent[]>;
+  append(
+    events: DomainEvent | readonly DomainEvent[],
+    expectedVersion?: ExpectedVersion,
+  ): Promise<readonly StoredEvent[]>;
 }>;
 
 /**
@@ -18,7 +21,9 @@ export type RunUnitOfWork = <T>(work: (unit: UnitOfWork) => Promise<T>) => Promi
 /** Deadlocks resolve at the first repeat; past a handful something else is wrong and the caller should know. */
 const mostAttempts = 5;
 
-export function createUnitOfWork(deps: Readonly<{ db: Db; store: EventStore; onCommitted: () => void }>): RunUnitOfWork {
+export function createUnitOfWork(
+  deps: Readonly<{ db: Db; store: EventStore; onCommitted: () => void }>,
+): RunUnitOfWork {
   const { db, store, onCommitted } = deps;
   return async (work) => {
     for (let attempt = 1; ; attempt += 1) {

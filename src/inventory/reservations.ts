@@ -25,12 +25,14 @@ export async function reserveStock(unit: UnitOfWork, of: ReservationOf, items: r
   const tenantId = of.context.metadata.tenantId;
   const known = await claimReservation(tx, of, 'held');
   if (known === 'held' || known === 'consumed') return;
-  if (known === 'released') throw new DomainError('reservation-gone', 'the reservation was released before it was made');
+  if (known === 'released')
+    throw new DomainError('reservation-gone', 'the reservation was released before it was made');
 
   const stock = await lockProducts(tx, tenantId, items);
   for (const { productId, quantity } of items) {
     const product = stock.get(productId);
-    if (product === undefined) throw new DomainError('unknown-product', `there is no product ${productId}`, 'productId');
+    if (product === undefined)
+      throw new DomainError('unknown-product', `there is no product ${productId}`, 'productId');
     if (product.available < quantity) {
       const message = `${productId} has ${product.available} available, the order needs ${quantity}`;
       throw new DomainError('out-of-stock', message, 'quantity');
@@ -39,7 +41,9 @@ export async function reserveStock(unit: UnitOfWork, of: ReservationOf, items: r
   await moveStock(tx, tenantId, items, { onHand: 0, reserved: 1 });
   await tx
     .insertInto('reservation_items')
-    .values(items.map((item) => ({ reservation_id: reservationId, product_id: item.productId, quantity: item.quantity })))
+    .values(
+      items.map((item) => ({ reservation_id: reservationId, product_id: item.productId, quantity: item.quantity })),
+    )
     .execute();
   await unit.append(inventoryEvent('inventory.reserved', of, items), 'none');
 }
@@ -60,7 +64,8 @@ export async function releaseStock(unit: UnitOfWork, of: ReservationOf): Promise
 export async function consumeStock(tx: Tx, of: ReservationOf): Promise<void> {
   const state = await lockReservation(tx, of.orderId);
   if (state === 'consumed') return;
-  if (state !== 'held') throw new DomainError('reservation-gone', `the reservation of ${of.orderId} is not held any more`);
+  if (state !== 'held')
+    throw new DomainError('reservation-gone', `the reservation of ${of.orderId} is not held any more`);
   const items = await itemsOf(tx, of.orderId);
   await lockProducts(tx, of.context.metadata.tenantId, items);
   await moveStock(tx, of.context.metadata.tenantId, items, { onHand: -1, reserved: -1 });
@@ -95,12 +100,21 @@ async function claimReservation(tx: Tx, of: ReservationOf, state: 'held' | 'rele
 }
 
 async function lockReservation(tx: Tx, orderId: string): Promise<State | undefined> {
-  const row = await tx.selectFrom('reservations').select('state').where('order_id', '=', orderId).forUpdate().executeTakeFirst();
+  const row = await tx
+    .selectFrom('reservations')
+    .select('state')
+    .where('order_id', '=', orderId)
+    .forUpdate()
+    .executeTakeFirst();
   return row?.state;
 }
 
 async function setState(tx: Tx, orderId: string, state: State): Promise<void> {
-  await tx.updateTable('reservations').set({ state, updated_at: sql<Date>`now()` }).where('order_id', '=', orderId).execute();
+  await tx
+    .updateTable('reservations')
+    .set({ state, updated_at: sql<Date>`now()` })
+    .where('order_id', '=', orderId)
+    .execute();
 }
 
 async function itemsOf(tx: Tx, orderId: string): Promise<readonly Item[]> {

@@ -32,7 +32,12 @@ export function createOrderQueries(db: Db): OrderQueries {
   async function viewsOf(rows: readonly OrderRow[]): Promise<readonly OrderView[]> {
     if (rows.length === 0) return [];
     const orderIds = rows.map((row) => row.order_id);
-    const lines = await db.selectFrom('order_items').selectAll().where('order_id', 'in', orderIds).orderBy('line').execute();
+    const lines = await db
+      .selectFrom('order_items')
+      .selectAll()
+      .where('order_id', 'in', orderIds)
+      .orderBy('line')
+      .execute();
     return rows.map((row) =>
       toView(
         row,
@@ -45,7 +50,10 @@ export function createOrderQueries(db: Db): OrderQueries {
 
   return {
     async findOrder(tenantId, orderId) {
-      const row = await selectOrders(db).where('tenant_id', '=', tenantId).where('order_id', '=', orderId).executeTakeFirst();
+      const row = await selectOrders(db)
+        .where('tenant_id', '=', tenantId)
+        .where('order_id', '=', orderId)
+        .executeTakeFirst();
       return row === undefined ? undefined : (await viewsOf([row]))[0];
     },
     async listOrders(tenantId, { status, limit, before }) {

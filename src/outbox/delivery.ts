@@ -10,7 +10,9 @@ export type Delivery = Readonly<{
 }>;
 
 /** `wait`: nothing is wrong, it is only too early. The attempt is given back and the delivery keeps its place. */
-export type DeliveryOutcome = Readonly<{ kind: 'done' }> | Readonly<{ kind: 'wait'; reason: string; milliseconds: number }>;
+export type DeliveryOutcome =
+  | Readonly<{ kind: 'done' }>
+  | Readonly<{ kind: 'wait'; reason: string; milliseconds: number }>;
 export const delivered: DeliveryOutcome = { kind: 'done' };
 
 /**

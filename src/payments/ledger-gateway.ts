@@ -7,7 +7,20 @@ import type { Db, Queryable, Tx } from '../platform/database.ts';
 import { bookCapture, bookRefund, findPayment, lockPayment, type PaymentRow } from './ledger-rows.ts';
 import type { Payment, PaymentGateway } from './payment-gateway.ts';
 
-const supportedCurrencies = new Set(['AUD', 'CAD', 'CHF', 'CZK', 'DKK', 'EUR', 'GBP', 'JPY', 'NOK', 'PLN', 'SEK', 'USD']);
+const supportedCurrencies = new Set([
+  'AUD',
+  'CAD',
+  'CHF',
+  'CZK',
+  'DKK',
+  'EUR',
+  'GBP',
+  'JPY',
+  'NOK',
+  'PLN',
+  'SEK',
+  'USD',
+]);
 /** `pm_flaky` fails this often and then works. */
 const flakyFailures = 2;
 
@@ -86,7 +99,11 @@ type Captured = Readonly<{ payment: Payment; answer: 'given' | 'lost' | 'unavail
 
 async function capture(tx: Tx, row: PaymentRow): Promise<Captured> {
   const attempt = row.capture_attempts + 1;
-  await tx.updateTable('payments').set({ capture_attempts: attempt }).where('payment_id', '=', row.payment_id).execute();
+  await tx
+    .updateTable('payments')
+    .set({ capture_attempts: attempt })
+    .where('payment_id', '=', row.payment_id)
+    .execute();
   let answer: Captured['answer'] = 'given';
   if (row.status === 'pending') {
     switch (row.method) {
@@ -128,5 +145,9 @@ async function existing(db: Queryable, paymentId: string): Promise<Payment> {
 }
 
 function mismatch(field: string, paymentId: string, known: unknown, given: unknown): DomainError {
-  return new DomainError('payment-mismatch', `${field} of payment ${paymentId} is ${String(known)}, not ${String(given)}`, field);
+  return new DomainError(
+    'payment-mismatch',
+    `${field} of payment ${paymentId} is ${String(known)}, not ${String(given)}`,
+    field,
+  );
 }

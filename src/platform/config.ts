@@ -8,18 +8,28 @@ export type Role = (typeof roles)[number];
 const port = z.coerce.number().int().min(1).max(65_535);
 const seconds = z.coerce.number().int().min(1).max(31_536_000);
 const url = (...protocols: readonly string[]) =>
-  z.string().refine(
-    (text) => URL.canParse(text) && protocols.includes(new URL(text).protocol),
-    `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
-  );
+  z
+    .string()
+    .refine(
+      (text) => URL.canParse(text) && protocols.includes(new URL(text).protocol),
+      `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+    );
 
 /** Every variable that the service knows. `.describe()` is what `--help` and the compose test show. */
 const environmentSchema = z.object({
   PORT: port.default(3000).describe('port of the HTTP API'),
   HEALTH_PORT: port.optional().describe('port of /healthz and /readyz in a worker, relay or consumer; unset: none'),
   DATABASE_URL: url('postgres:', 'postgresql:').optional().describe("the project's PostgreSQL"),
-  DATABASE_DIRECT_URL: url('postgres:', 'postgresql:').optional().describe('for LISTEN, where DATABASE_URL is a pooler'),
-  DATABASE_POOL_SIZE: z.coerce.number().int().min(2).max(200).default(10).describe('connections of one process, at most'),
+  DATABASE_DIRECT_URL: url('postgres:', 'postgresql:')
+    .optional()
+    .describe('for LISTEN, where DATABASE_URL is a pooler'),
+  DATABASE_POOL_SIZE: z.coerce
+    .number()
+    .int()
+    .min(2)
+    .max(200)
+    .default(10)
+    .describe('connections of one process, at most'),
   REDIS_URL: url('redis:', 'rediss:').optional().describe('unset: the in-memory bus, in the relay'),
   TEMPORAL_ADDRESS: z
     .string()
@@ -27,7 +37,9 @@ const environmentSchema = z.object({
     .optional()
     .describe('host:port of the Temporal frontend'),
   TEMPORAL_NAMESPACE: z.string().min(1).default('default').describe('namespace of the sagas'),
-  TEMPORAL_UI_URL: url('http:', 'https:').optional().describe('for links to runs; unset: port 8233 of the Temporal host'),
+  TEMPORAL_UI_URL: url('http:', 'https:')
+    .optional()
+    .describe('for links to runs; unset: port 8233 of the Temporal host'),
   TEMPORAL_TASK_QUEUE: z.string().min(1).default('orders').describe('task queue of the sagas'),
   PAYMENTS_WEBHOOK_SECRET: z
     .string()
@@ -38,7 +50,10 @@ const environmentSchema = z.object({
   STEP_LIMIT_SECONDS: seconds.default(900).describe('how long a saga step is retried before the saga gives up on it'),
   SHUTDOWN_GRACE_SECONDS: seconds.default(30).describe('what running work gets after SIGTERM'),
   DATA_DIR: z.string().min(1).default('.data').describe('folder of the embedded stack and its settings'),
-  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info').describe('least level that is logged'),
+  LOG_LEVEL: z
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+    .default('info')
+    .describe('least level that is logged'),
   TEMPORAL_CLI: z.string().min(1).optional().describe('path of the Temporal CLI, for the embedded stack'),
   TEMPORAL_TEST_SERVER: z.string().min(1).optional().describe('path of the time-skipping test server, for tests'),
 });
@@ -90,7 +105,9 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
   const given = Object.fromEntries(environmentVariables.map((name) => [name, environment[name] || undefined]));
   const parsed = environmentSchema.safeParse(given);
   const wrong = parsed.success ? [] : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-  const missing = needs[role].filter((name) => given[name] === undefined).map((name) => `${name} is missing (${describe(name)})`);
+  const missing = needs[role]
+    .filter((name) => given[name] === undefined)
+    .map((name) => `${name} is missing (${describe(name)})`);
   if (!parsed.success || missing.length > 0) {
     throw new StartupError(`Configuration of "${role}": ${[...missing, ...wrong].join('; ')}.`);
   }

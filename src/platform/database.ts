@@ -27,6 +27,11 @@ function parseSafeInteger(text: string): number {
   return value;
 }
 
+const parserOf: typeof pg.types.getTypeParser = (oid: number, format?: unknown): ((text: string) => unknown) =>
+  oid === int8 && format !== 'binary'
+    ? parseSafeInteger
+    : (pg.types.getTypeParser(oid, 'text') as (text: string) => unknown);
+
 /**
  * The server ends a transaction that sits idle for 15 s and any that lasts 60 s: an open one hides new events from
  * every reader of the log by order, in every database of the cluster.
@@ -41,12 +46,7 @@ export function connectDatabase(options: DatabaseOptions): Db {
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
     options: sessionOptions,
-    types: {
-      getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
-        oid === int8 && format !== 'binary'
-          ? parseSafeInteger
-          : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
-    },
+    types: { getTypeParser: parserOf },
   });
   // Without a listener a server restart would end the process.
   pool.on('error', options.onIdleError);
@@ -76,5 +76,8 @@ export function isDatabaseUnavailable(error: unknown): boolean {
     return connectionErrors.has(code) || code.startsWith('08') || code.startsWith('57P') || code.startsWith('53');
   }
   // What pg and pg-pool throw without a code when a connection is lost or none can be had.
-  return error instanceof Error && /^(Connection terminated|timeout exceeded when trying to connect|Client has)/.test(error.message);
+  return (
+    error instanceof Error &&
+    /^(Connection terminated|timeout exceeded when trying to connect|Client has)/.test(error.message)
+  );
 }

@@ -9,7 +9,6 @@ export async function stopAll(parts: readonly Running[]): Promise<void> {
   const failures: unknown[] = [];
   for (const part of parts) {
     try {
-      // oxlint-disable-next-line no-await-in-loop -- the order is the point
       await part.stop();
     } catch (error) {
       failures.push(error);

@@ -7,7 +7,7 @@ import { connectDatabase, type Db } from './database.ts';
 const folder = new URL('../../migrations/', import.meta.url);
 
 async function readMigrations(): Promise<Record<string, Migration>> {
-  const files = (await readdir(folder)).filter((file) => file.endsWith('.ts')).sort();
+  const files = (await readdir(folder)).filter((file) => file.endsWith('.ts')).toSorted();
   const entries = await Promise.all(
     files.map(async (file) => [file.replace('.ts', ''), (await import(new URL(file, folder).href)) as Migration]),
   );
@@ -30,7 +30,7 @@ async function withDatabase<T>(databaseUrl: string, work: (db: Db) => Promise<T>
 export async function migrateToLatest(databaseUrl: string): Promise<readonly string[]> {
   return await withDatabase(databaseUrl, async (db) => {
     const { error, results } = await migratorFor(db).migrateToLatest();
-    if (error !== undefined) throw error;
+    if (error !== undefined) throw new Error('the migration failed; nothing of it was committed', { cause: error });
     return (results ?? []).map((result: MigrationResult) => result.migrationName);
   });
 }
@@ -39,7 +39,7 @@ export async function migrateToLatest(databaseUrl: string): Promise<readonly str
 export async function migrateDown(databaseUrl: string): Promise<readonly string[]> {
   return await withDatabase(databaseUrl, async (db) => {
     const { error, results } = await migratorFor(db).migrateDown();
-    if (error !== undefined) throw error;
+    if (error !== undefined) throw new Error('the migration failed; nothing of it was committed', { cause: error });
     return (results ?? []).map((result: MigrationResult) => result.migrationName);
   });
 }

@@ -7,13 +7,22 @@ const keyword = 2;
 const callMilliseconds = 10_000;
 
 /** Registers what is missing. @throws where an attribute is there with another type, or Temporal refuses */
-export async function ensureSearchAttributes(client: Client, namespace: string, names: readonly string[]): Promise<void> {
+export async function ensureSearchAttributes(
+  client: Client,
+  namespace: string,
+  names: readonly string[],
+): Promise<void> {
   const { operatorService } = client.connection as { operatorService?: OperatorService };
   if (operatorService === undefined) throw new Error('this connection has no operator service');
-  const known = await withDeadline(client, callMilliseconds, async () => await operatorService.listSearchAttributes({ namespace }));
+  const known = await withDeadline(
+    client,
+    callMilliseconds,
+    async () => await operatorService.listSearchAttributes({ namespace }),
+  );
   const types = known.customAttributes ?? {};
   const wrong = names.filter((name) => types[name] !== undefined && types[name] !== keyword);
-  if (wrong.length > 0) throw new Error(`search attributes ${wrong.join(', ')} must be of type Keyword in ${namespace}`);
+  if (wrong.length > 0)
+    throw new Error(`search attributes ${wrong.join(', ')} must be of type Keyword in ${namespace}`);
   const missing = names.filter((name) => types[name] === undefined);
   if (missing.length === 0) return;
   await withDeadline(client, callMilliseconds, async () =>

@@ -21,9 +21,21 @@ export async function withDeadline<T>(client: Client, milliseconds: number, call
 }
 
 /** What a failed call to Temporal means for whoever sent it. */
-export type TemporalErrorMeaning = 'already-started' | 'not-found' | 'unavailable' | 'misconfigured' | 'rejected' | 'other';
+export type TemporalErrorMeaning =
+  | 'already-started'
+  | 'not-found'
+  | 'unavailable'
+  | 'misconfigured'
+  | 'rejected'
+  | 'other';
 
-const grpc = { invalidArgument: 3, notFound: 5, permissionDenied: 7, unauthenticated: 16, failedPrecondition: 9 } as const;
+const grpc = {
+  invalidArgument: 3,
+  notFound: 5,
+  permissionDenied: 7,
+  unauthenticated: 16,
+  failedPrecondition: 9,
+} as const;
 /** CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL, UNAVAILABLE */
 const passing = new Set([1, 2, 4, 8, 10, 13, 14]);
 

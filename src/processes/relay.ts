@@ -1,8 +1,5 @@
 // Role `relay`: takes outbox rows to their destinations, one loop each, so that neither holds up the other.
-import { InMemoryEventBus } from '../bus/in-memory-event-bus.ts';
-import { createDurableEventBus } from '../bus/durable-event-bus.ts';
 import type { BusTransport } from '../bus/event-bus.ts';
-import type { catalogue } from '../domain/catalogue.ts';
 import { UnavailableError } from '../domain/errors.ts';
 import { sagaSearchAttributes } from '../domain/saga-contract.ts';
 import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
@@ -14,6 +11,7 @@ import { destinations } from '../sagas/event-routes.ts';
 import { createSagaClient } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
+import { busInFrontOf, createInMemoryBus, createRedisBus } from './bus.ts';
 import type { Parts } from './parts.ts';
 
 export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, OutboxProcessor>> }>;
@@ -21,9 +19,12 @@ export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, O
 /** A start must come before its signals, so a dead letter blocks its order; a handler's must not hold up the others. */
 export function startRelay(parts: Parts): RunningRelay {
   const { db, wakeUp, codec, logger } = parts;
-  const bus: BusTransport = new InMemoryEventBus({ db });
-  registerEventHandlers(createDurableEventBus<typeof catalogue>({ append: async (event) => await parts.store.append(event), transport: bus }));
-  const loopFor = (destination: string, deliver: Deliver, policy: Readonly<{ afterDeadLetter: 'block' | 'continue'; concurrency: number }>) =>
+  const bus = deliveringBus(parts);
+  const loopFor = (
+    destination: string,
+    deliver: Deliver,
+    policy: Readonly<{ afterDeadLetter: 'block' | 'continue'; concurrency: number }>,
+  ) =>
     createRelay({
       db,
       wakeUp,
@@ -40,7 +41,10 @@ export function startRelay(parts: Parts): RunningRelay {
       },
       { afterDeadLetter: 'continue', concurrency: 5 },
     ),
-    [destinations.temporal]: loopFor(destinations.temporal, sagaDeliveries(parts), { afterDeadLetter: 'block', concurrency: 5 }),
+    [destinations.temporal]: loopFor(destinations.temporal, sagaDeliveries(parts), {
+      afterDeadLetter: 'block',
+      concurrency: 5,
+    }),
   };
   for (const loop of Object.values(loops)) loop.start();
   return {
@@ -50,6 +54,14 @@ export function startRelay(parts: Parts): RunningRelay {
       await bus.close();
     },
   };
+}
+
+/** With Redis the handlers run in `consumer` processes; without, here. */
+function deliveringBus(parts: Parts): BusTransport {
+  if (parts.settings.redisUrl !== undefined) return createRedisBus(parts, parts.settings.redisUrl);
+  const bus = createInMemoryBus(parts);
+  registerEventHandlers(busInFrontOf(parts, bus));
+  return bus;
 }
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */
@@ -66,7 +78,9 @@ function sagaDeliveries({ temporal, settings, store, db }: Parts): Deliver {
       try {
         await ensureSearchAttributes(temporal, settings.temporalNamespace, sagaSearchAttributes);
       } catch (error) {
-        throw new UnavailableError(`Temporal is not ready: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+        throw new UnavailableError(`Temporal is not ready: ${error instanceof Error ? error.message : String(error)}`, {
+          cause: error,
+        });
       }
       ready = true;
     }

@@ -28,7 +28,9 @@ export async function startWorker(parts: Parts): Promise<Running> {
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
       try {
-        const connection = await NativeConnection.connect({ address: required(parts.settings.temporalAddress, 'TEMPORAL_ADDRESS') });
+        const connection = await NativeConnection.connect({
+          address: required(parts.settings.temporalAddress, 'TEMPORAL_ADDRESS'),
+        });
         try {
           worker = await Worker.create({ ...workerOptions(parts), connection });
           started.resolve();

@@ -62,10 +62,15 @@ async function startOnce(
 }
 
 /** The order's stream says which came first: before the confirmation the saga cancels, after it the refund does. */
-async function cancel(deps: SagaRouterDeps, event: SagaEvent & EventOf<'order.cancellation_requested'>): Promise<DeliveryOutcome> {
+async function cancel(
+  deps: SagaRouterDeps,
+  event: SagaEvent & EventOf<'order.cancellation_requested'>,
+): Promise<DeliveryOutcome> {
   const { orderId, reason, cancelledBy } = event.payload;
   const stream = await deps.store.getEvents(orderId);
-  const confirmedFirst = stream.some(({ eventType, version }) => eventType === 'order.confirmed' && version < event.version);
+  const confirmedFirst = stream.some(
+    ({ eventType, version }) => eventType === 'order.confirmed' && version < event.version,
+  );
   if (confirmedFirst) {
     const input: RefundOrderInput = { orderId, reason, cancelledBy, limits: deps.limits, metadata: causedBy(event) };
     return await startOnce(deps, event, {

@@ -1,7 +1,8 @@
 // How far an order's saga is: from our own rows, with the attempts under way from Temporal when it answers in time.
 import type { Client } from '@temporalio/client';
 import type { OrderStatus } from '../domain/order-state.ts';
-import { orderSagaId, orderSagaSteps, type OrderSagaStep, type SagaStatus, type StepState } from '../domain/saga-contract.ts';
+import { orderSagaId, orderSagaSteps, type OrderSagaStep } from '../domain/saga-contract.ts';
+import type { SagaStatus, StepState } from '../domain/saga-status.ts';
 import type { Db } from '../platform/database.ts';
 import { withDeadline } from '../platform/temporal-client.ts';
 
@@ -29,7 +30,9 @@ const stepOfActivity: Readonly<Record<string, OrderSagaStep>> = {
   confirmOrder: 'confirm',
 };
 
-export function createSagaViews(deps: Readonly<{ db: Db; client: Client; uiUrl: string; namespace: string }>): SagaViews {
+export function createSagaViews(
+  deps: Readonly<{ db: Db; client: Client; uiUrl: string; namespace: string }>,
+): SagaViews {
   const { db, client, uiUrl, namespace } = deps;
   const urlOf = (workflowId: string, runId?: string | null): string => {
     const run = `${uiUrl.replace(/\/$/, '')}/namespaces/${encodeURIComponent(namespace)}/workflows/${workflowId}`;
@@ -44,7 +47,9 @@ export function createSagaViews(deps: Readonly<{ db: Db; client: Client; uiUrl: 
         async () => await client.workflow.getHandle(workflowId).describe(),
       );
       const pending = description.raw.pendingActivities ?? [];
-      return new Map(pending.map(({ activityType, attempt }) => [stepOfActivity[activityType?.name ?? ''] ?? '', attempt ?? 0]));
+      return new Map(
+        pending.map(({ activityType, attempt }) => [stepOfActivity[activityType?.name ?? ''] ?? '', attempt ?? 0]),
+      );
     } catch {
       return new Map();
     }
@@ -58,12 +63,22 @@ export function createSagaViews(deps: Readonly<{ db: Db; client: Client; uiUrl: 
     async find(tenantId, orderId) {
       const workflowId = orderSagaId(orderId);
       const [order, start, rows] = await Promise.all([
-        db.selectFrom('orders').select('status').where('tenant_id', '=', tenantId).where('order_id', '=', orderId).executeTakeFirst(),
-        db.selectFrom('saga_starts').select(['run_id', 'state']).where('workflow_id', '=', workflowId).executeTakeFirst(),
+        db
+          .selectFrom('orders')
+          .select('status')
+          .where('tenant_id', '=', tenantId)
+          .where('order_id', '=', orderId)
+          .executeTakeFirst(),
+        db
+          .selectFrom('saga_starts')
+          .select(['run_id', 'state'])
+          .where('workflow_id', '=', workflowId)
+          .executeTakeFirst(),
         db.selectFrom('saga_steps').selectAll().where('workflow_id', '=', workflowId).execute(),
       ]);
       // A draft that was cancelled has no saga either.
-      if (order === undefined || order.status === 'draft' || (order.status === 'cancelled' && start === undefined)) return undefined;
+      if (order === undefined || order.status === 'draft' || (order.status === 'cancelled' && start === undefined))
+        return undefined;
       const steps = new Map(rows.map((row) => [row.step, row]));
       const isOpen = order.status === 'submitted' && start?.state === 'started';
       const live = isOpen ? await liveAttempts(workflowId) : new Map<string, number>();

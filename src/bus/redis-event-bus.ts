@@ -1,0 +1,186 @@
+// The bus across processes, on Redis Streams: the relay adds, consumers read, handle, and acknowledge.
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { UnavailableError } from '../domain/errors.ts';
+import type { StoredEvent } from '../domain/event.ts';
+import type { Db } from '../platform/database.ts';
+import type { Logger } from '../platform/logger.ts';
+import { connectBlockingRedis, connectRedis, type RedisConnection } from '../platform/redis.ts';
+import type { BusTransport, EventHandler, SubscribeOptions, Unsubscribe } from './event-bus.ts';
+import { createHandlerRegistry, type HandlerRegistry } from './handler-registry.ts';
+import { createPartitionLeases, renewMilliseconds, type PartitionLeases } from './partition-leases.ts';
+import {
+  acknowledge,
+  addToStream,
+  ensureGroup,
+  isReply,
+  readGroup,
+  streamOf,
+  takeOver,
+  type Entry,
+  type WireEvent,
+} from './redis-streams.ts';
+
+export type RedisEventBusDeps = Readonly<{
+  url: string;
+  db: Db;
+  logger: Logger;
+  /** Validates what comes out of the stream, as the log does. */
+  decode: (event: WireEvent) => StoredEvent;
+  /** Keeps services apart that share a Redis. */
+  prefix?: string;
+}>;
+
+const blockMilliseconds = 2_000;
+const readCount = 50;
+const longestRetryMilliseconds = 30_000;
+
+/**
+ * At least once, in the order of each aggregate: a partition is read by one consumer, which acknowledges an event after
+ * its handlers have committed and tries one that fails again before it goes on.
+ */
+export class RedisEventBus implements BusTransport {
+  readonly #deps: RedisEventBusDeps;
+  readonly #prefix: string;
+  readonly #registry: HandlerRegistry;
+  readonly #redis: RedisConnection;
+  readonly #stopping = new AbortController();
+  readonly #consumer = `${process.pid}-${randomUUID()}`;
+  #consuming: Promise<void> | undefined;
+
+  constructor(deps: RedisEventBusDeps) {
+    this.#deps = deps;
+    this.#prefix = deps.prefix ?? 'athyper';
+    this.#registry = createHandlerRegistry(deps.db);
+    this.#redis = connectRedis(deps.url, { name: 'athyper-bus', logger: deps.logger });
+  }
+
+  subscribe(eventType: string, handler: EventHandler, options?: SubscribeOptions): Unsubscribe {
+    return this.#registry.subscribe(eventType, handler, options);
+  }
+
+  /** Resolves when Redis holds the event. @throws UnavailableError where it does not answer */
+  async deliver(event: StoredEvent): Promise<void> {
+    try {
+      await addToStream(this.#redis, this.#prefix, event);
+    } catch (error) {
+      throw new UnavailableError(`Redis is away: ${error instanceof Error ? error.message : String(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** Reads and handles until `close`. Register the handlers first. */
+  consume(): void {
+    this.#consuming ??= this.#shareWork();
+  }
+
+  async close(): Promise<void> {
+    this.#stopping.abort();
+    await this.#consuming;
+    this.#redis.disconnect();
+  }
+
+  /** Holds a fair share of the partitions and runs a reader for each; survives a Redis that is away. */
+  async #shareWork(): Promise<void> {
+    const { logger } = this.#deps;
+    const leases = createPartitionLeases(this.#redis, this.#prefix, this.#consumer);
+    const readers = new Map<number, Reader>();
+    while (!this.#stopping.signal.aborted) {
+      try {
+        const held = await leases.renew();
+        for (const [partition, reader] of readers)
+          if (!held.has(partition)) await this.#end(readers, partition, reader, leases);
+        for (const partition of held) if (!readers.has(partition)) readers.set(partition, this.#startReader(partition));
+      } catch (error) {
+        logger.warn({ err: error }, 'the bus cannot renew its partitions; trying again');
+      }
+      await sleep(renewMilliseconds, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+    }
+    await Promise.all([...readers.values()].map(async (reader) => await reader.stop()));
+    await leases.leave().catch(() => logger.debug('leases are left to run out'));
+  }
+
+  async #end(readers: Map<number, Reader>, partition: number, reader: Reader, leases: PartitionLeases): Promise<void> {
+    await reader.stop();
+    readers.delete(partition);
+    await leases.release(partition);
+  }
+
+  #startReader(partition: number): Reader {
+    const { url, logger } = this.#deps;
+    const stream = streamOf(this.#prefix, partition);
+    const redis = connectBlockingRedis(url, { name: `athyper-read-${partition}`, logger, blockMilliseconds });
+    const stopping = new AbortController();
+    const reading = this.#read(redis, stream, stopping.signal);
+    return {
+      async stop() {
+        stopping.abort();
+        // Ends a blocking read at once; the entry it may have been given is read again by the next owner.
+        await Promise.race([reading, sleep(100)]);
+        redis.disconnect();
+        await reading;
+      },
+    };
+  }
+
+  async #read(redis: RedisConnection, stream: string, signal: AbortSignal): Promise<void> {
+    let taken = false;
+    while (!signal.aborted) {
+      try {
+        if (!taken) {
+          await ensureGroup(redis, stream);
+          await takeOver(redis, stream, this.#consumer);
+          taken = true;
+          for (;;) {
+            const left = await this.#readOnce(redis, stream, '0', signal);
+            if (left === 0 || signal.aborted) break;
+          }
+        }
+        await this.#readOnce(redis, stream, '>', signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        // A Redis that lost its data has no group: it is made again, and what it had lost comes from the outbox.
+        taken = false;
+        if (!isReply(error, 'NOGROUP'))
+          this.#deps.logger.warn({ err: error, stream }, 'reading from Redis failed; trying again');
+        await sleep(1_000, undefined, { signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  async #readOnce(redis: RedisConnection, stream: string, from: '0' | '>', signal: AbortSignal): Promise<number> {
+    const entries = await readGroup(redis, {
+      stream,
+      consumer: this.#consumer,
+      from,
+      blockMilliseconds,
+      count: readCount,
+    });
+    for (const entry of entries) {
+      if (!(await this.#handle(entry, signal))) break;
+      await acknowledge(this.#redis, stream, entry.entryId);
+    }
+    return entries.length;
+  }
+
+  /** Again and again until it works: what comes after it in the partition waits. @returns false where stopped first */
+  async #handle({ event }: Entry, signal: AbortSignal): Promise<boolean> {
+    for (let attempt = 1; !signal.aborted; attempt += 1) {
+      try {
+        await this.#registry.handle(this.#deps.decode(event));
+        return true;
+      } catch (error) {
+        this.#deps.logger.error(
+          { err: error, eventId: event.id, eventType: event.event_type, attempt },
+          'handlers failed; tried again',
+        );
+        const pause = Math.min(longestRetryMilliseconds, 500 * 2 ** (attempt - 1));
+        await sleep(pause, undefined, { signal }).catch(() => undefined);
+      }
+    }
+    return false;
+  }
+}
+
+type Reader = Readonly<{ stop(): Promise<void> }>;

@@ -1,0 +1,67 @@
+// The HTTP application: what every request goes through, and in which order.
+import express, { type Express } from 'express';
+import helmet from 'helmet';
+import type { EventStore } from '../event-store/event-store.ts';
+import type { RunUnitOfWork } from '../event-store/unit-of-work.ts';
+import type { Products } from '../inventory/products.ts';
+import type { OrderCommands } from '../orders/order-commands.ts';
+import type { OrderQueries } from '../orders/order-queries.ts';
+import { createPaymentCallbacks } from '../payments/payment-callbacks.ts';
+import type { PaymentGateway } from '../payments/payment-gateway.ts';
+import type { Db } from '../platform/database.ts';
+import type { Logger } from '../platform/logger.ts';
+import type { SagaViews } from '../sagas/saga-view.ts';
+import { createEventsRouter } from './events-routes.ts';
+import { createHealthRouter, type ReadinessChecks } from './health-routes.ts';
+import { createIdempotent } from './idempotency/idempotent.ts';
+import { createOrderChangesRouter } from './order-changes-routes.ts';
+import { createOrderStoryRouter } from './order-story-routes.ts';
+import { createOrdersRouter } from './orders-routes.ts';
+import { createPaymentWebhookRouter } from './payment-webhook-routes.ts';
+import { createProductsRouter } from './products-routes.ts';
+import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
+import { readBytes, readJson } from './protocol/body.ts';
+import { logRequests } from './protocol/log-requests.ts';
+import { takeCorrelationId, takeTenant } from './protocol/request-context.ts';
+
+export type HttpDeps = Readonly<{
+  logger: Logger;
+  db: Db;
+  store: EventStore;
+  unitOfWork: RunUnitOfWork;
+  orders: OrderCommands;
+  orderQueries: OrderQueries;
+  products: Products;
+  gateway: PaymentGateway;
+  /** `whsec_` and then base64: signs the payment gateway's callbacks. */
+  webhookSecret: string;
+  sagaViews: SagaViews;
+  /** What /readyz looks at, by name. */
+  checks: ReadinessChecks;
+}>;
+
+export function createApp(deps: HttpDeps): Express {
+  const { logger, db, unitOfWork, gateway, webhookSecret } = deps;
+  const idempotent = createIdempotent({ db, logger });
+  const app = express();
+  app.set('etag', false);
+  app.use(helmet());
+  app.use((_request, response, next) => {
+    response.set('Cache-Control', 'no-store');
+    next();
+  });
+  // Before the log: a probe every few seconds is no news.
+  app.use(createHealthRouter(deps));
+  app.use(takeCorrelationId, logRequests(logger), takeTenant, readBytes);
+  // Before the parsing: its signature is over the bytes.
+  app.use(createPaymentWebhookRouter({ callbacks: createPaymentCallbacks({ unitOfWork, gateway }), webhookSecret }));
+  app.use(readJson);
+  app.use(createProductsRouter(deps));
+  app.use(createOrdersRouter({ ...deps, idempotent }));
+  app.use(createOrderChangesRouter({ ...deps, idempotent }));
+  app.use(createOrderStoryRouter(deps));
+  app.use(createEventsRouter(deps));
+  app.use(answerUnknownPath);
+  app.use(answerErrors(logger));
+  return app;
+}

@@ -1,0 +1,50 @@
+// Is the process alive, and can it do its work?
+import express, { Router, type Express } from 'express';
+import helmet from 'helmet';
+import { jsonAnswer } from './protocol/answer.ts';
+import { sendAnswer } from './protocol/routes.ts';
+
+export type ReadinessCheck = () => Promise<Readonly<{ ok: boolean; detail?: string; [extra: string]: unknown }>>;
+export type ReadinessChecks = Readonly<Record<string, ReadinessCheck>>;
+
+/** Below what load balancers wait for an answer (3 to 5 s). */
+const limitMilliseconds = 2_000;
+
+export function createHealthRouter(deps: Readonly<{ checks: ReadinessChecks }>): Router {
+  const router = Router({ caseSensitive: true });
+  router.get('/healthz', (_request, response) => {
+    sendAnswer(response, jsonAnswer(200, { status: 'ok' }));
+  });
+  router.get('/readyz', async (_request, response) => {
+    const named = Object.entries(deps.checks).map(async ([name, check]) => [name, await bounded(check)] as const);
+    const checks = Object.fromEntries(await Promise.all(named));
+    const ready = Object.values(checks).every((check) => check.ok);
+    sendAnswer(response, jsonAnswer(ready ? 200 : 503, { status: ready ? 'ready' : 'not-ready', checks }));
+  });
+  return router;
+}
+
+/** For roles that serve nothing else. */
+export function createHealthApp(checks: ReadinessChecks): Express {
+  const app = express();
+  app.use(helmet());
+  app.use(createHealthRouter({ checks }));
+  return app;
+}
+
+/** A check that hangs or throws is one that fails; the others still tell what they know. */
+async function bounded(check: ReadinessCheck): ReturnType<ReadinessCheck> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<Awaited<ReturnType<ReadinessCheck>>>((resolve) => {
+    timer = setTimeout(() => {
+      resolve({ ok: false, detail: `no answer within ${limitMilliseconds} ms` });
+    }, limitMilliseconds);
+  });
+  try {
+    return await Promise.race([check(), late]);
+  } catch (error) {
+    return { ok: false, detail: error instanceof Error ? error.message : 'the check failed' };
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,37 @@
+// Products and their stock.
+import { Router } from 'express';
+import { z } from 'zod';
+import { DomainError } from '../domain/errors.ts';
+import type { Products } from '../inventory/products.ts';
+import { jsonAnswer } from './protocol/answer.ts';
+import { bodyOf } from './protocol/body.ts';
+import { onHand, parse, pathSafeId, text } from './protocol/fields.ts';
+import { pathPart, serve } from './protocol/routes.ts';
+import type { Request } from 'express';
+
+const partsSchema = z.object({ productId: pathSafeId });
+const productSchema = z.strictObject({ name: text(1, 200), onHand });
+
+export function createProductsRouter(deps: Readonly<{ products: Products }>): Router {
+  const { products } = deps;
+  const productIdOf = (request: Request): string =>
+    parse(partsSchema, { productId: pathPart(request, 'productId') }).productId;
+  const router = Router({ caseSensitive: true });
+
+  serve(router, '/products/:productId', {
+    get: async ({ request, metadata }) => {
+      const productId = productIdOf(request);
+      const product = await products.find(metadata.tenantId, productId);
+      if (product === undefined) {
+        throw new DomainError('product-not-found', `there is no product ${productId}`, 'productId');
+      }
+      return jsonAnswer(200, product);
+    },
+    put: async ({ request, metadata }) => {
+      const productId = productIdOf(request);
+      const product = parse(productSchema, bodyOf(request));
+      return jsonAnswer(200, await products.put(metadata.tenantId, productId, product));
+    },
+  });
+  return router;
+}

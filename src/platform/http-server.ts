@@ -1,0 +1,28 @@
+// Listens, and stops listening without cutting off requests that are under way.
+import { createServer, type RequestListener } from 'node:http';
+import type { Running } from './lifecycle.ts';
+import { StartupError } from './startup-error.ts';
+
+/** Idle keep-alive connections get this long to notice; what is still open then is cut. */
+const drainMilliseconds = 5_000;
+
+/** @throws StartupError where the port is taken or may not be used */
+export async function listen(app: RequestListener, port: number, variable: string): Promise<Running> {
+  const server = createServer(app);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const why = error.code === 'EADDRINUSE' ? 'is taken by another program' : `cannot be used (${error.message})`;
+      reject(new StartupError(`Port ${port} ${why}. Stop that program, or set ${variable} to another port.`));
+    });
+    server.listen(port, resolve);
+  });
+  return {
+    async stop() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const timer = setTimeout(() => server.closeAllConnections(), drainMilliseconds);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}

@@ -1,0 +1,36 @@
+// Role `api`: HTTP. It writes to PostgreSQL only, so it accepts orders while Temporal or the relay are away.
+import { createApp } from '../http/app.ts';
+import type { ReadinessChecks } from '../http/health-routes.ts';
+import { createProducts } from '../inventory/products.ts';
+import { createOrderCommands } from '../orders/order-commands.ts';
+import { createOrderQueries } from '../orders/order-queries.ts';
+import { listen } from '../platform/http-server.ts';
+import type { Running } from '../platform/lifecycle.ts';
+import { createSagaViews } from '../sagas/saga-view.ts';
+import { required, type Parts } from './parts.ts';
+
+/** @throws StartupError where PORT is taken */
+export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<Running> {
+  const { db, logger, store, unitOfWork, gateway, repository, settings, temporal } = parts;
+  const app = createApp({
+    db,
+    logger,
+    store,
+    unitOfWork,
+    gateway,
+    checks,
+    orders: createOrderCommands({ repository }),
+    orderQueries: createOrderQueries(db),
+    products: createProducts(db),
+    webhookSecret: required(settings.paymentsWebhookSecret, 'PAYMENTS_WEBHOOK_SECRET'),
+    sagaViews: createSagaViews({ db, client: temporal, uiUrl: uiUrlOf(parts), namespace: settings.temporalNamespace }),
+  });
+  return await listen(app, settings.port, 'PORT');
+}
+
+/** Where the Temporal dev server has its Web UI, when nobody says otherwise. */
+function uiUrlOf({ settings }: Parts): string {
+  if (settings.temporalUiUrl !== undefined) return settings.temporalUiUrl;
+  const { hostname } = new URL(`http://${required(settings.temporalAddress, 'TEMPORAL_ADDRESS')}`);
+  return `http://${hostname}:8233`;
+}

@@ -1,0 +1,21 @@
+// Which transport carries events to the handlers, and the application's bus in front of it.
+import { createDurableEventBus, type EventBus } from '../bus/durable-event-bus.ts';
+import type { BusTransport } from '../bus/event-bus.ts';
+import { InMemoryEventBus } from '../bus/in-memory-event-bus.ts';
+import { RedisEventBus } from '../bus/redis-event-bus.ts';
+import type { catalogue } from '../domain/catalogue.ts';
+import type { Parts } from './parts.ts';
+
+/** In memory: handlers run in the process that delivers. */
+export function createInMemoryBus({ db }: Parts): InMemoryEventBus {
+  return new InMemoryEventBus({ db });
+}
+
+export function createRedisBus({ db, codec, logger }: Parts, url: string): RedisEventBus {
+  return new RedisEventBus({ url, db, logger, decode: (row) => codec.decode(row) });
+}
+
+/** What handlers subscribe to; `publish` stores the event and its deliveries. */
+export function busInFrontOf({ store }: Parts, transport: BusTransport): EventBus<typeof catalogue> {
+  return createDurableEventBus<typeof catalogue>({ append: async (event) => await store.append(event), transport });
+}

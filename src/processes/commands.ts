@@ -1,0 +1,60 @@
+// The command line: `node src/main.ts ROLE`.
+import { readSettings, roles, type Role } from '../platform/config.ts';
+import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
+import { createLogger } from '../platform/logger.ts';
+import { migrateToLatest } from '../platform/migrate.ts';
+import { StartupError } from '../platform/startup-error.ts';
+import { startRole, type ServiceRole } from './roles.ts';
+
+const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join(', ')}`;
+
+/** Runs a role to its end. Exit code 1 with one line on standard error where a person has to mend something. */
+export async function runCommand(args: readonly string[]): Promise<void> {
+  try {
+    const role = roles.find((known) => known === args[0]);
+    if (role === undefined || args.length !== 1) throw new StartupError(`${usage}.`);
+    await run(role);
+    process.exit(0);
+  } catch (error) {
+    const line =
+      error instanceof StartupError
+        ? error.message
+        : error instanceof Error
+          ? (error.stack ?? error.message)
+          : String(error);
+    process.stderr.write(`${line}\n`);
+    process.exit(1);
+  }
+}
+
+async function run(role: Role): Promise<void> {
+  switch (role) {
+    case 'api':
+    case 'worker':
+    case 'relay':
+    case 'consumer':
+    case 'all':
+      await serve(role);
+      break;
+    case 'migrate': {
+      const done = await migrateToLatest(readSettings(role).databaseUrl ?? '');
+      process.stdout.write(done.length === 0 ? 'The database is up to date.\n' : `Migrated: ${done.join(', ')}.\n`);
+      break;
+    }
+    // Loaded on demand: production has none of the embedded stack's packages.
+    case 'dev':
+      await (await import('./dev.ts')).runDev({ playDemo: false });
+      break;
+    case 'demo':
+      await (await import('./dev.ts')).runDemoOnly();
+      break;
+  }
+}
+
+async function serve(role: ServiceRole): Promise<void> {
+  const stop = listenForStop();
+  const settings = readSettings(role);
+  const logger = createLogger({ level: settings.logLevel, role });
+  const running = await startRole(role, settings, logger);
+  await runUntilStopped(running, { stop, graceSeconds: settings.shutdownGraceSeconds + 5, logger });
+}

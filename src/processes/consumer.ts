@@ -1,0 +1,12 @@
+// Role `consumer`: reads events from Redis and runs the plain handlers. Any number of them share the work.
+import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
+import type { Running } from '../platform/lifecycle.ts';
+import { busInFrontOf, createRedisBus } from './bus.ts';
+import { required, type Parts } from './parts.ts';
+
+export async function startConsumer(parts: Parts): Promise<Running> {
+  const bus = createRedisBus(parts, required(parts.settings.redisUrl, 'REDIS_URL'));
+  registerEventHandlers(busInFrontOf(parts, bus));
+  bus.consume();
+  return { stop: async () => await bus.close() };
+}

@@ -1,0 +1,66 @@
+// What /readyz looks at in each role.
+import { sql } from 'kysely';
+import type { ReadinessCheck, ReadinessChecks } from '../http/health-routes.ts';
+import type { OutboxProcessor } from '../outbox/relay.ts';
+import { readLoopAges } from '../outbox/outbox-rows.ts';
+import { checkTemporal } from '../platform/temporal-client.ts';
+import type { Parts } from './parts.ts';
+
+/** A round waits 30 s for its slowest delivery at most, so a loop that is older than this has stopped. */
+const oldestLoopMilliseconds = 45_000;
+const temporalMilliseconds = 1_500;
+
+const database =
+  ({ db }: Parts): ReadinessCheck =>
+  async () => {
+    await sql`select 1`.execute(db);
+    return { ok: true };
+  };
+
+const temporal =
+  ({ temporal: client, settings }: Parts): ReadinessCheck =>
+  async () => {
+    await checkTemporal(client, settings.temporalNamespace, temporalMilliseconds);
+    return { ok: true };
+  };
+
+/** This process's own loops. */
+const ownLoops =
+  (loops: Readonly<Record<string, OutboxProcessor>>): ReadinessCheck =>
+  async () => {
+    const ages = Object.entries(loops).map(([destination, loop]) => [destination, loop.loopAgeMilliseconds()] as const);
+    const late = ages
+      .filter(([, age]) => age === undefined || age > oldestLoopMilliseconds)
+      .map(([destination]) => destination);
+    const ageMilliseconds = Object.fromEntries(ages);
+    if (late.length === 0) return { ok: true, ageMilliseconds };
+    return { ok: false, ageMilliseconds, detail: `the loop of ${late.join(', ')} has not come round` };
+  };
+
+/** Another process's loops: shown, but no reason to take this one out of service, since it can still accept orders. */
+const loopsElsewhere =
+  ({ db }: Parts): ReadinessCheck =>
+  async () => {
+    const ages = await readLoopAges(db);
+    const ageMilliseconds = Object.fromEntries(ages.map((age) => [age.destination, Math.round(age.ageSeconds * 1000)]));
+    return { ok: true, ageMilliseconds, ...(ages.length === 0 ? { detail: 'no relay has run yet' } : {}) };
+  };
+
+export const apiReadiness = (parts: Parts, loops?: Readonly<Record<string, OutboxProcessor>>): ReadinessChecks => ({
+  database: database(parts),
+  temporal: temporal(parts),
+  relay: loops === undefined ? loopsElsewhere(parts) : ownLoops(loops),
+});
+
+export const relayReadiness = (parts: Parts, loops: Readonly<Record<string, OutboxProcessor>>): ReadinessChecks => ({
+  database: database(parts),
+  temporal: temporal(parts),
+  relay: ownLoops(loops),
+});
+
+export const workerReadiness = (parts: Parts): ReadinessChecks => ({
+  database: database(parts),
+  temporal: temporal(parts),
+});
+
+export const consumerReadiness = (parts: Parts): ReadinessChecks => ({ database: database(parts) });

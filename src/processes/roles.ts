@@ -1,0 +1,74 @@
+// The roles, each from its parts to something that runs and stops.
+import { createHealthApp, type ReadinessChecks } from '../http/health-routes.ts';
+import type { Settings } from '../platform/config.ts';
+import { listen } from '../platform/http-server.ts';
+import { stopAll, type Running } from '../platform/lifecycle.ts';
+import type { Logger } from '../platform/logger.ts';
+import { startApi } from './api.ts';
+import { startConsumer } from './consumer.ts';
+import { createParts, type Parts } from './parts.ts';
+import { apiReadiness, consumerReadiness, relayReadiness, workerReadiness } from './readiness.ts';
+import { startRelay } from './relay.ts';
+import { installTemporalRuntime, startWorker } from './worker.ts';
+
+export type ServiceRole = 'api' | 'worker' | 'relay' | 'consumer' | 'all';
+
+/**
+ * Starts one role. What stops it stops first what takes on work, then what does it, then the connections.
+ * @throws StartupError where a port is taken
+ */
+export async function startRole(role: ServiceRole, settings: Settings, logger?: Logger): Promise<Running> {
+  const parts = createParts(settings, {
+    role,
+    runsLoops: role === 'relay' || role === 'all',
+    ...(logger === undefined ? {} : { logger }),
+  });
+  const started: Running[] = [];
+  try {
+    for await (const running of startParts(role, parts)) started.unshift(running);
+  } catch (error) {
+    await stopAll([...started, { stop: parts.close }]);
+    throw error;
+  }
+  parts.logger.info({ role }, 'started');
+  return { stop: async () => await stopAll([...started, { stop: parts.close }]) };
+}
+
+/** In the order of starting; stopped in reverse. */
+async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Running> {
+  switch (role) {
+    case 'api':
+      yield await startApi(parts, apiReadiness(parts));
+      break;
+    case 'worker':
+      installTemporalRuntime(parts.logger);
+      yield await startHealth(parts, workerReadiness(parts));
+      yield await startWorker(parts);
+      break;
+    case 'relay': {
+      const relay = startRelay(parts);
+      yield relay;
+      yield await startHealth(parts, relayReadiness(parts, relay.loops));
+      break;
+    }
+    case 'consumer':
+      yield await startConsumer(parts);
+      yield await startHealth(parts, consumerReadiness(parts));
+      break;
+    case 'all': {
+      installTemporalRuntime(parts.logger);
+      yield await startWorker(parts);
+      // One process that is everything runs the handlers as well, whatever the bus.
+      if (parts.settings.redisUrl !== undefined) yield await startConsumer(parts);
+      const relay = startRelay(parts);
+      yield relay;
+      yield await startApi(parts, apiReadiness(parts, relay.loops));
+    }
+  }
+}
+
+/** Roles without HTTP of their own answer probes on HEALTH_PORT, where it is set. */
+async function startHealth({ settings }: Parts, checks: ReadinessChecks): Promise<Running> {
+  if (settings.healthPort === undefined) return { stop: async () => {} };
+  return await listen(createHealthApp(checks), settings.healthPort, 'HEALTH_PORT');
+}

@@ -1,0 +1,167 @@
+// What the embedded stack keeps in DATA_DIR beside the data: ports, lock, settings, the demo's mark.
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { findFreePort } from '../../../src/embedded/children/free-port.ts';
+import { identifyProcess } from '../../../src/embedded/children/process-identity.ts';
+import { markDemoPlayed, wasDemoPlayed } from '../../../src/embedded/demo-marker.ts';
+import { lockFolder } from '../../../src/embedded/folder-lock.ts';
+import { choosePorts, keptPorts } from '../../../src/embedded/ports.ts';
+import { keptWebhookSecret } from '../../../src/embedded/settings-file.ts';
+import { StartupError } from '../../../src/platform/startup-error.ts';
+import { createDataDirs, type DataDirs } from '../../support/data-dirs.ts';
+import { runScript } from '../../support/script-process.ts';
+
+let dataDirs: DataDirs;
+let folder: string;
+let servers: Server[];
+beforeEach(() => {
+  dataDirs = createDataDirs();
+  folder = dataDirs.create('data');
+  servers = [];
+});
+afterEach(() => {
+  for (const server of servers) server.close();
+  dataDirs.remove();
+});
+
+async function occupy(port: number, host = '127.0.0.1'): Promise<void> {
+  const server = createServer();
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(port, host, resolve));
+}
+
+describe('ports', () => {
+  const anyApi = async () => ({ port: await findFreePort(), explicit: false });
+
+  test('are all different, and the same again at the next start', async () => {
+    const api = await anyApi();
+    const first = await choosePorts(folder, api);
+    expect(first.api).toBe(api.port);
+    expect(new Set(Object.values(first)).size).toBe(4);
+    expect(JSON.parse(readFileSync(join(folder, 'ports.json'), 'utf8'))).toEqual(first);
+    expect(await choosePorts(folder, await anyApi())).toEqual(first);
+  });
+
+  test('a kept port that is taken is replaced, and the new one is kept', async () => {
+    const first = await choosePorts(folder, await anyApi());
+    await occupy(first.temporal);
+    const second = await choosePorts(folder, await anyApi());
+    expect({ ...second, temporal: first.temporal }).toEqual(first);
+    expect(second.temporal).not.toBe(first.temporal);
+    expect(keptPorts(folder)).toEqual(second);
+  });
+
+  test('where PORT is unset and its default is taken, another one is chosen', async () => {
+    const api = await anyApi();
+    await occupy(api.port, '0.0.0.0');
+    expect((await choosePorts(folder, api)).api).not.toBe(api.port);
+  });
+
+  test('a PORT that was set and is taken is an error that names it', async () => {
+    const port = await findFreePort();
+    await occupy(port);
+    const choice = choosePorts(folder, { port, explicit: true });
+    await expect(choice).rejects.toThrow(StartupError);
+    await expect(choice).rejects.toThrow(`PORT ${port} is taken`);
+  });
+
+  test('a PORT that was set is used, and not kept for a start without it', async () => {
+    const first = await choosePorts(folder, await anyApi());
+    const port = await findFreePort(Object.values(first));
+    expect(await choosePorts(folder, { port, explicit: true })).toEqual({ ...first, api: port });
+    expect(keptPorts(folder)).toEqual(first);
+  });
+
+  test('a broken ports.json only means new ports', async () => {
+    writeFileSync(join(folder, 'ports.json'), '{"api": "three thou');
+    expect(keptPorts(folder)).toEqual({});
+    expect(Object.values(await choosePorts(folder, await anyApi()))).toHaveLength(4);
+  });
+});
+
+describe('the lock', () => {
+  const self = identifyProcess(process.pid);
+
+  test('keeps a second start out, names the first one’s process, and is free again afterwards', async () => {
+    const unlock = await lockFolder(folder, undefined);
+    const second = lockFolder(folder, undefined);
+    await expect(second).rejects.toThrow(StartupError);
+    await expect(second).rejects.toThrow(`process ${process.pid}`);
+    unlock();
+    (await lockFolder(folder, undefined))();
+    expect(existsSync(join(folder, 'lock'))).toBe(false);
+  });
+
+  test('of a process that has died is taken over, also when another process has got its number since', async () => {
+    const stale = [
+      { pid: 2 ** 22 + 1, startedAt: '1' },
+      { pid: process.pid, startedAt: 'long ago' },
+    ];
+    for (const owner of stale) {
+      writeFileSync(join(folder, 'lock'), JSON.stringify({ owner }));
+      (await lockFolder(folder, undefined))();
+    }
+    writeFileSync(join(folder, 'lock'), 'no lock');
+    (await lockFolder(folder, undefined))();
+  });
+
+  test('of a process that has died is taken over only when its watchdog has finished', async () => {
+    const watchdog = runScript('run-until-told.ts');
+    await watchdog.serving;
+    writeFileSync(
+      join(folder, 'lock'),
+      JSON.stringify({ owner: { pid: process.pid, startedAt: 'long ago' }, watchdog: identifyProcess(watchdog.pid) }),
+    );
+    let taken = false;
+    const taking = lockFolder(folder, undefined).then((unlock) => {
+      taken = true;
+      return unlock;
+    });
+    // Long enough for a lock that does not wait.
+    await delay(300);
+    expect(taken).toBe(false);
+    watchdog.kill('SIGTERM');
+    await watchdog.ended;
+    (await taking)();
+  });
+
+  test('goes to exactly one of several that want a stale one at once', async () => {
+    writeFileSync(join(folder, 'lock'), JSON.stringify({ owner: { pid: process.pid, startedAt: 'long ago' } }));
+    const starts = Array.from({ length: 4 }, () =>
+      runScript('run-lock.ts', { environment: { ...process.env, DATA_DIR: folder } }),
+    );
+    const results = await Promise.allSettled(starts.map(({ serving }) => serving));
+    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    for (const start of starts) start.kill('SIGTERM');
+    const ends = await Promise.all(starts.map(({ ended }) => ended));
+    expect(ends.filter(({ stderr }) => stderr.includes('Another start has the folder'))).toHaveLength(3);
+    expect(self).toBeDefined();
+  });
+});
+
+describe('settings', () => {
+  test('hold a webhook secret that is made once and that nobody else can read', () => {
+    const secret = keptWebhookSecret(folder);
+    expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
+    expect(keptWebhookSecret(folder)).toBe(secret);
+    expect(statSync(join(folder, 'settings.json')).mode & 0o777).toBe(0o600);
+  });
+
+  test('that are broken are an error that names the file', () => {
+    chmodSync(folder, 0o700);
+    for (const broken of ['', '{}', '{"PAYMENTS_WEBHOOK_SECRET": 1}']) {
+      writeFileSync(join(folder, 'settings.json'), broken);
+      expect(() => keptWebhookSecret(folder)).toThrow(StartupError);
+      expect(() => keptWebhookSecret(folder)).toThrow(join(folder, 'settings.json'));
+    }
+  });
+});
+
+test('the demo is remembered in its folder', () => {
+  expect(wasDemoPlayed(folder)).toBe(false);
+  markDemoPlayed(folder);
+  expect(wasDemoPlayed(folder)).toBe(true);
+});
