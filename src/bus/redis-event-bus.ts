@@ -17,7 +17,6 @@ import {
   readGroup,
   streamOf,
   takeOver,
-  type Entry,
   type WireEvent,
 } from './redis-streams.ts';
 
@@ -46,6 +45,7 @@ export class RedisEventBus implements BusTransport {
   readonly #redis: RedisConnection;
   readonly #stopping = new AbortController();
   readonly #consumer = `${process.pid}-${randomUUID()}`;
+  readonly #delivering = new Set<Promise<void>>();
   #consuming: Promise<void> | undefined;
 
   constructor(deps: RedisEventBusDeps) {
@@ -61,12 +61,16 @@ export class RedisEventBus implements BusTransport {
 
   /** Resolves when Redis holds the event. @throws UnavailableError where it does not answer */
   async deliver(event: StoredEvent): Promise<void> {
+    const adding = addToStream(this.#redis, this.#prefix, event);
+    this.#delivering.add(adding);
     try {
-      await addToStream(this.#redis, this.#prefix, event);
+      await adding;
     } catch (error) {
       throw new UnavailableError(`Redis is away: ${error instanceof Error ? error.message : String(error)}`, {
         cause: error,
       });
+    } finally {
+      this.#delivering.delete(adding);
     }
   }
 
@@ -75,9 +79,11 @@ export class RedisEventBus implements BusTransport {
     this.#consuming ??= this.#shareWork();
   }
 
+  /** Waits for what is under way; what was read and not handled is left to the next reader of its partition. */
   async close(): Promise<void> {
     this.#stopping.abort();
     await this.#consuming;
+    await Promise.allSettled(this.#delivering);
     this.#redis.disconnect();
   }
 
@@ -86,25 +92,28 @@ export class RedisEventBus implements BusTransport {
     const { logger } = this.#deps;
     const leases = createPartitionLeases(this.#redis, this.#prefix, this.#consumer);
     const readers = new Map<number, Reader>();
+    const ending = new Map<number, Promise<void>>();
+    // Not awaited by the loop: while a slow handler ends, the leases of the other partitions are renewed.
+    const end = async (partition: number, reader: Reader): Promise<void> => {
+      await reader.stop();
+      await leases.release(partition).catch(() => logger.debug({ partition }, 'a lease is left to run out'));
+      readers.delete(partition);
+      ending.delete(partition);
+    };
     while (!this.#stopping.signal.aborted) {
       try {
         const held = await leases.renew();
-        for (const [partition, reader] of readers)
-          if (!held.has(partition)) await this.#end(readers, partition, reader, leases);
+        for (const [partition, reader] of readers) {
+          if (!held.has(partition) && !ending.has(partition)) ending.set(partition, end(partition, reader));
+        }
         for (const partition of held) if (!readers.has(partition)) readers.set(partition, this.#startReader(partition));
       } catch (error) {
         logger.warn({ err: error }, 'the bus cannot renew its partitions; trying again');
       }
       await sleep(renewMilliseconds, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
     }
-    await Promise.all([...readers.values()].map(async (reader) => await reader.stop()));
+    await Promise.all([...readers].map(async ([partition, reader]) => await (ending.get(partition) ?? reader.stop())));
     await leases.leave().catch(() => logger.debug('leases are left to run out'));
-  }
-
-  async #end(readers: Map<number, Reader>, partition: number, reader: Reader, leases: PartitionLeases): Promise<void> {
-    await reader.stop();
-    readers.delete(partition);
-    await leases.release(partition);
   }
 
   #startReader(partition: number): Reader {
@@ -140,7 +149,7 @@ export class RedisEventBus implements BusTransport {
         await this.#readOnce(redis, stream, '>', signal);
       } catch (error) {
         if (signal.aborted) return;
-        // A Redis that lost its data has no group: it is made again, and what it had lost comes from the outbox.
+        // A Redis that lost its data has no group: it is made again, for what is added from then on.
         taken = false;
         if (!isReply(error, 'NOGROUP'))
           this.#deps.logger.warn({ err: error, stream }, 'reading from Redis failed; trying again');
@@ -158,14 +167,14 @@ export class RedisEventBus implements BusTransport {
       count: readCount,
     });
     for (const entry of entries) {
-      if (!(await this.#handle(entry, signal))) break;
+      if (entry.event !== undefined && !(await this.#handle(entry.event, signal))) break;
       await acknowledge(this.#redis, stream, entry.entryId);
     }
     return entries.length;
   }
 
   /** Again and again until it works: what comes after it in the partition waits. @returns false where stopped first */
-  async #handle({ event }: Entry, signal: AbortSignal): Promise<boolean> {
+  async #handle(event: WireEvent, signal: AbortSignal): Promise<boolean> {
     for (let attempt = 1; !signal.aborted; attempt += 1) {
       try {
         await this.#registry.handle(this.#deps.decode(event));

@@ -26,7 +26,8 @@ export type WireEvent = Readonly<{
   occurred_at: Date;
   position: string;
 }>;
-export type Entry = Readonly<{ entryId: string; event: WireEvent }>;
+/** Without an event where the entry was deleted and is still listed as pending: there is nothing left to do for it. */
+export type Entry = Readonly<{ entryId: string; event: WireEvent | undefined }>;
 
 export async function addToStream(redis: RedisConnection, prefix: string, event: StoredEvent): Promise<void> {
   const wire: WireEvent = {
@@ -94,21 +95,15 @@ export async function ensureGroup(redis: RedisConnection, stream: string): Promi
 export const isReply = (error: unknown, code: string): boolean =>
   error instanceof Error && error.message.startsWith(code);
 
-/** RESP2 answers with arrays, RESP3 with a map or an object of stream → entries. */
+/** The answer of one stream: [[stream, [[id, [field, value, …] or null], …]]], or null where there is nothing. */
 function toEntries(answer: unknown): readonly Entry[] {
-  if (answer === null || answer === undefined) return [];
-  const streams: unknown[] = Array.isArray(answer)
-    ? answer.map((stream: unknown) => (Array.isArray(stream) ? (stream[1] as unknown) : undefined))
-    : Object.values(answer);
-  return streams.flatMap((entries) => (Array.isArray(entries) ? entries.flatMap(toEntry) : []));
+  const [[, entries] = []] = (answer ?? []) as readonly [string, readonly RawEntry[]][];
+  return (entries ?? []).map(([entryId, fields]) => {
+    const text = fields?.[fields.indexOf('event') + 1];
+    if (text === undefined) return { entryId, event: undefined };
+    const event = JSON.parse(text) as WireEvent;
+    return { entryId, event: { ...event, occurred_at: new Date(event.occurred_at) } };
+  });
 }
 
-/** A deleted entry is still listed as pending, without fields: there is nothing left to do for it. */
-function toEntry(entry: unknown): readonly Entry[] {
-  if (!Array.isArray(entry)) return [];
-  const [entryId, fields] = entry as [string, string[] | null];
-  const text = fields?.[fields.indexOf('event') + 1];
-  if (text === undefined) return [];
-  const event = JSON.parse(text) as WireEvent;
-  return [{ entryId, event: { ...event, occurred_at: new Date(event.occurred_at) } }];
-}
+type RawEntry = readonly [entryId: string, fields: readonly string[] | null];

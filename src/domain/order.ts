@@ -65,7 +65,10 @@ export class EventSourcedOrder {
     this.#uncommitted = [];
   }
 
+  /** @throws RangeError for what no edge should let through: a quantity that counts nothing, a price below zero */
   addItem(productId: string, quantity: number, price: Money): void {
+    if (!Number.isSafeInteger(quantity) || quantity < 1) throw new RangeError(`quantity must be 1 or more: ${quantity}`);
+    if (price.getAmount() < 0) throw new RangeError(`price must not be negative: ${price.getAmount()}`);
     this.#mustBeDraft('items');
     if (price.currency !== this.state.currency) {
       throw new DomainError(
@@ -83,7 +86,8 @@ export class EventSourcedOrder {
       );
     }
     const items = [...this.state.items, { productId, quantity, price: price.getAmount() }];
-    if ((known?.quantity ?? 0) + quantity > mostPerLine || items.length > mostLines) {
+    const lines = known === undefined ? items.length : this.state.items.length;
+    if ((known?.quantity ?? 0) + quantity > mostPerLine || lines > mostLines) {
       const most = `${mostPerLine} of a product and ${mostLines} products`;
       throw new DomainError('order-too-large', `an order holds at most ${most}`, 'quantity');
     }

@@ -12,6 +12,8 @@ type Lock = z.infer<typeof lockFile>;
 
 /** The watchdog of a start that was ended with kill -9 needs 9 s at the most for what that start has left. */
 const watchdogLimitMs = 10_000;
+/** Far longer than it takes to put back a lock. */
+const settleMs = 100;
 
 /**
  * Takes the folder for this process. A lock whose owner has died is taken over, after its watchdog has ended the old
@@ -27,9 +29,16 @@ export async function lockFolder(folder: string, watchdog: ProcessIdentity | und
   const mine = `${file}.${process.pid}`;
   // Written before it is linked to its name: nobody ever reads half a lock.
   writeFileSync(mine, JSON.stringify({ owner, ...(watchdog === undefined ? {} : { watchdog }) } satisfies Lock));
+  let contested = false;
   try {
     for (;;) {
-      if (linked(mine, file)) return () => rmSync(file, { force: true });
+      if (linked(mine, file)) {
+        // Of several that take over a stale lock, one may for a moment take away another one's new lock (see below).
+        if (contested) await delay(settleMs);
+        if (isSame(readLock(file)?.owner, owner)) return () => rmSync(file, { force: true });
+        continue;
+      }
+      contested = true;
       const other = readLock(file);
       if (other !== undefined) await untilItIsOver(other, folder);
       takeAway(file, other);
@@ -76,17 +85,21 @@ async function untilItIsOver(lock: Lock, folder: string): Promise<void> {
 
 /**
  * Removes a lock that is over. Of two that try, one may find that the other has already put its own lock there; a
- * rename shows what was really taken away, and what should not have been is put back.
+ * rename shows what was really taken away, and what should not have been is put back. If a third one is quicker, it
+ * has the folder, and whose lock was taken away notices.
  */
 function takeAway(file: string, stale: Lock | undefined): void {
+  if (!isSame(readLock(file)?.owner, stale?.owner)) return;
   const aside = `${file}.stale.${process.pid}`;
   try {
     renameSync(file, aside);
   } catch {
     return;
   }
-  const taken = readLock(aside);
-  if (taken !== undefined && (taken.owner.pid !== stale?.owner.pid || taken.owner.startedAt !== stale.owner.startedAt))
-    linked(aside, file);
+  if (!isSame(readLock(aside)?.owner, stale?.owner)) linked(aside, file);
   rmSync(aside, { force: true });
+}
+
+function isSame(one: ProcessIdentity | undefined, other: ProcessIdentity | undefined): boolean {
+  return one?.pid === other?.pid && one?.startedAt === other?.startedAt;
 }

@@ -3,7 +3,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { StartupError } from '../platform/startup-error.ts';
-import { findFreePort, isFree } from './children/free-port.ts';
+import { findFreePort, holdPort, isFree } from './children/free-port.ts';
 
 export type Ports = Readonly<{ api: number; postgres: number; temporal: number; temporalUi: number }>;
 
@@ -19,39 +19,53 @@ export function keptPorts(folder: string): Readonly<z.infer<typeof portsFile>> {
   }
 }
 
+export type ChosenPorts = Readonly<{
+  ports: Ports;
+  /** The API's port is held until this is called, right before the API listens: other parts start first. */
+  releaseApi(): Promise<void>;
+}>;
+
 /**
  * Chooses the ports, all different and all free now, and keeps them. A kept port is chosen again if it is free. For
  * the API, `explicit` is taken as it is and not kept; otherwise its first choice is `api.port`.
  * @throws StartupError where an explicit port is taken.
  */
-export async function choosePorts(folder: string, api: Readonly<{ port: number; explicit: boolean }>): Promise<Ports> {
-  if (api.explicit && !(await isFree(api.port))) {
-    throw new StartupError(
-      `PORT ${api.port} is taken by another program: stop that one, set PORT to another number, or unset it to have a free one chosen.`,
-    );
-  }
+export async function choosePorts(
+  folder: string,
+  api: Readonly<{ port: number; explicit: boolean }>,
+): Promise<ChosenPorts> {
   const kept = keptPorts(folder);
-  const chosen: number[] = api.explicit ? [api.port] : [];
-  const choose = async (...wishes: readonly (number | undefined)[]): Promise<number> => {
-    for (const wish of wishes) {
-      if (wish === undefined || chosen.includes(wish) || !(await isFree(wish))) continue;
-      chosen.push(wish);
-      return wish;
-    }
-    const free = await findFreePort(chosen);
-    chosen.push(free);
-    return free;
+  const held = await holdApiPort(api.explicit ? [api.port] : [kept.api, api.port], api.explicit);
+  const chosen: number[] = [held.port];
+  const choose = async (wish: number | undefined): Promise<number> => {
+    const isGood = wish !== undefined && !chosen.includes(wish) && (await isFree(wish));
+    const port = isGood ? wish : await findFreePort(chosen);
+    chosen.push(port);
+    return port;
   };
-  const ports = {
-    api: api.explicit ? api.port : await choose(kept.api, api.port),
+  const others = {
     postgres: await choose(kept.postgres),
     temporal: await choose(kept.temporal),
     temporalUi: await choose(kept.temporalUi),
   };
-  const { api: chosenApi, ...others } = ports;
-  const keptApi = api.explicit ? kept.api : chosenApi;
+  const keptApi = api.explicit ? kept.api : held.port;
   write(folder, { ...(keptApi === undefined ? {} : { api: keptApi }), ...others });
-  return ports;
+  return { ports: { api: held.port, ...others }, releaseApi: held.release };
+}
+
+type HeldPort = Readonly<{ port: number; release: () => Promise<void> }>;
+
+async function holdApiPort(wishes: readonly (number | undefined)[], explicit: boolean): Promise<HeldPort> {
+  for (const port of wishes) {
+    const release = port === undefined ? undefined : await holdPort(port);
+    if (port !== undefined && release !== undefined) return { port, release };
+  }
+  if (explicit) {
+    throw new StartupError(
+      `PORT ${wishes.join()} is taken by another program: stop that one, set PORT to another number, or unset it to have a free one chosen.`,
+    );
+  }
+  return holdApiPort([await findFreePort()], false);
 }
 
 function write(folder: string, ports: Partial<Ports>): void {

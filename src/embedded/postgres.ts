@@ -36,7 +36,7 @@ export type RunningPostgres = Readonly<{
 const startLimitMs = 120_000;
 
 /** The order in which PostgreSQL is told to end: fast, immediate, at once. */
-export const postgresSignals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGKILL'];
+const postgresSignals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGKILL'];
 
 /**
  * Starts PostgreSQL and returns when it answers. The port must be free.

@@ -80,7 +80,7 @@ async function startParts(
   { folder, watchdog, parts, time }: StartDeps,
 ): Promise<CompletedSettings> {
   const { settings } = options;
-  const ports = await choosePorts(folder, { port: settings.port, explicit: settings.portIsExplicit });
+  const { ports, releaseApi } = await choosePorts(folder, { port: settings.port, explicit: settings.portIsExplicit });
   const failure = new AbortController();
   const signal = options.signal === undefined ? failure.signal : AbortSignal.any([options.signal, failure.signal]);
   const deps = { ...options, folder, ports, watchdog, time, signal };
@@ -93,6 +93,8 @@ async function startParts(
       ? embedTemporal(deps, (part) => (parts.temporal = part))
       : { temporalAddress, temporalUiUrl: settings.temporalUiUrl ?? defaultUiUrl(temporalAddress) };
   await Promise.all([Promise.resolve(database).catch(giveUp), Promise.resolve(temporal).catch(giveUp)]);
+  await releaseApi();
+  // With the reason of whatever failed first.
   signal.throwIfAborted();
   const paymentsWebhookSecret = settings.paymentsWebhookSecret ?? keptWebhookSecret(folder);
   return { ...settings, ...(await database), ...(await temporal), paymentsWebhookSecret, port: ports.api };

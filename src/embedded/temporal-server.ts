@@ -2,7 +2,8 @@
 import { closeSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Connection } from '@temporalio/client';
+import { Client, Connection } from '@temporalio/client';
+import { ensureSearchAttributes } from '../platform/search-attributes.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { startChild, stopChild, type Adopt, type Child } from './children/child.ts';
 import { lastWords, logPath, logSize, openLog } from './children/log-file.ts';
@@ -37,7 +38,7 @@ export type RunningTemporal = Readonly<{
 
 const startLimitMs = 60_000;
 
-export const temporalSignals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGKILL'];
+const temporalSignals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGKILL'];
 
 /**
  * Starts the server and returns when the frontend serves the namespace and the Web UI answers. The ports must be free.
@@ -59,6 +60,7 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
   const uiUrl = `http://127.0.0.1:${options.uiPort}`;
   try {
     await untilItServes(address, options.namespace, uiUrl, child);
+    if (options.durable) await registerNewSearchAttributes(address, options);
   } catch (error) {
     await stop();
     const cause = lastWords(log, since) || (error instanceof Error ? error.message : String(error));
@@ -119,6 +121,17 @@ async function untilItServes(address: string, namespace: string, uiUrl: string, 
       if (Date.now() > limit) throw error;
     }
     await Promise.race([delay(50), child.ended]);
+  }
+}
+
+/** The CLI registers its search attributes in a new database only, and a later version of ours may have more. */
+async function registerNewSearchAttributes(address: string, options: TemporalOptions): Promise<void> {
+  const connection = await Connection.connect({ address });
+  try {
+    const client = new Client({ connection, namespace: options.namespace });
+    await ensureSearchAttributes(client, options.namespace, Object.keys(options.searchAttributes));
+  } finally {
+    await connection.close();
   }
 }
 

@@ -1,7 +1,7 @@
 // The append: stream version, events and outbox rows in one statement, so in one round trip and all or nothing.
 import { sql, type RawBuilder } from 'kysely';
 import { ConflictError } from '../domain/errors.ts';
-import type { Queryable } from '../platform/database.ts';
+import { isUniqueViolation, type Queryable } from '../platform/database.ts';
 import type { EncodedEvent } from './event-codec.ts';
 
 /** A number is the version of the last event that the writer has seen; 0 is the same as `none`. */
@@ -17,7 +17,7 @@ export type Routes = Readonly<Record<string, readonly string[]>>;
  * Appends within the caller's transaction (or as a transaction of its own when `db` is none).
  * The same event ids again with the same content are a success and change nothing.
  * @returns versions and positions in the events' order
- * @throws ConflictError with the actual version; the transaction stays usable
+ * @throws ConflictError with the actual version; the transaction stays usable. See also `isAppendedMeanwhile`
  */
 export async function appendEvents(
   db: Queryable,
@@ -66,6 +66,12 @@ export async function appendEvents(
   if (stored.rows.length > 0) return stored.rows;
   return await explainNothingStored(db, stream, events, expected);
 }
+
+/**
+ * Two transactions appended the same event at the same time, and this one came second. It is lost; run again, the append
+ * finds the other's event and is a success.
+ */
+export const isAppendedMeanwhile = (error: unknown): boolean => isUniqueViolation(error, 'events_pkey');
 
 /**
  * The stream row's lock serialises the appends of one aggregate. The ordering xid is the greater of this transaction's

@@ -61,7 +61,7 @@ export function createEventCodec(catalogue: EventCatalogue): EventCodec {
         occurredAt: event.occurredAt.toISOString(),
       };
       // JSON.stringify writes both kinds as escapes, so the values themselves are looked at.
-      if (hasUnstorableText(payload)) {
+      if (hasUnstorableText([payload, event.metadata, event.aggregateId])) {
         throw new InvalidEventError(`${event.eventType} holds text with a NUL or half a surrogate pair`);
       }
       return encoded;

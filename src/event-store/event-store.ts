@@ -2,7 +2,7 @@
 import { sql } from 'kysely';
 import type { DomainEvent, StoredEvent } from '../domain/event.ts';
 import type { Db, Queryable, Tx } from '../platform/database.ts';
-import { appendEvents, type ExpectedVersion, type Routes } from './append.ts';
+import { appendEvents, isAppendedMeanwhile, type Appended, type ExpectedVersion, type Routes } from './append.ts';
 import type { EventCodec, EventRow } from './event-codec.ts';
 import { encodeCursor, logStart, type LogCursor } from './log-cursor.ts';
 
@@ -73,7 +73,9 @@ export class PgEventStore implements EventStore {
     const encoded = events.map((event) => codec.encode(event));
     const tenantId = first.metadata?.tenantId ?? 'default';
     const stream = { aggregateId: first.aggregateId, aggregateType: first.aggregateType, tenantId };
-    const appended = await appendEvents(options.tx ?? db, routes, stream, encoded, options.expectedVersion ?? 'any');
+    const append = async (): Promise<readonly Appended[]> =>
+      await appendEvents(options.tx ?? db, routes, stream, encoded, options.expectedVersion ?? 'any');
+    const appended = options.tx === undefined ? await again(append) : await append();
     if (options.tx === undefined) onCommitted();
     return events.map((event, index) => ({
       ...event,
@@ -117,5 +119,15 @@ export class PgEventStore implements EventStore {
     const last = rows.at(-1);
     const next = last === undefined ? after : { xid: last.xid, position: last.position };
     return { events: rows.map((row) => this.#deps.codec.decode(row)), next: encodeCursor(next) };
+  }
+}
+
+/** Once: by then the other append of the same event has committed, and is found. */
+async function again<T>(append: () => Promise<T>): Promise<T> {
+  try {
+    return await append();
+  } catch (error) {
+    if (!isAppendedMeanwhile(error)) throw error;
+    return await append();
   }
 }

@@ -7,9 +7,13 @@ export const logStart: LogCursor = { xid: '0', position: '0' };
 export const encodeCursor = (cursor: LogCursor): string =>
   Buffer.from(`${cursor.xid}.${cursor.position}`).toString('base64url');
 
-/** @returns undefined where the text is no cursor of ours */
+const greatestXid = 2n ** 64n - 1n;
+const greatestPosition = 2n ** 63n - 1n;
+
+/** @returns undefined where the text is no cursor of ours, so that whatever comes back fits the columns' types */
 export function decodeCursor(text: string): LogCursor | undefined {
-  const match = /^(\d{1,20})\.(\d{1,19})$/.exec(Buffer.from(text, 'base64url').toString());
-  const [, xid, position] = match ?? [];
-  return xid === undefined || position === undefined ? undefined : { xid, position };
+  const [, xid, position] = /^(\d{1,20})\.(\d{1,19})$/.exec(Buffer.from(text, 'base64url').toString()) ?? [];
+  if (xid === undefined || position === undefined) return undefined;
+  if (BigInt(xid) > greatestXid || BigInt(position) > greatestPosition) return undefined;
+  return encodeCursor({ xid, position }) === text ? { xid, position } : undefined;
 }

@@ -1,7 +1,7 @@
 // One transaction for a state change and its events: both commit, or neither does (G1).
 import type { DomainEvent, StoredEvent } from '../domain/event.ts';
 import { isRetryableTransaction, type Db, type Tx } from '../platform/database.ts';
-import type { ExpectedVersion } from './append.ts';
+import { isAppendedMeanwhile, type ExpectedVersion } from './append.ts';
 import type { EventStore } from './event-store.ts';
 
 export type UnitOfWork = Readonly<{
@@ -14,7 +14,8 @@ export type UnitOfWork = Readonly<{
 
 /**
  * Runs `work` in one transaction and wakes the relay after the commit. `work` may be run again, from the start, when
- * the database reports a deadlock or a serialization failure, so it must hold no effect outside the transaction.
+ * the database reports a deadlock or a serialization failure, or when somebody else appended the same event at the same
+ * time, so it must hold no effect outside the transaction.
  */
 export type RunUnitOfWork = <T>(work: (unit: UnitOfWork) => Promise<T>) => Promise<T>;
 
@@ -42,7 +43,8 @@ export function createUnitOfWork(
         if (appended) onCommitted();
         return result;
       } catch (error) {
-        if (attempt >= mostAttempts || !isRetryableTransaction(error)) throw error;
+        const mayBeRunAgain = isRetryableTransaction(error) || isAppendedMeanwhile(error);
+        if (attempt >= mostAttempts || !mayBeRunAgain) throw error;
       }
     }
   };

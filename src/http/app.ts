@@ -38,6 +38,8 @@ export type HttpDeps = Readonly<{
   sagaViews: SagaViews;
   /** What /readyz looks at, by name. */
   checks: ReadinessChecks;
+  /** Aborts when the process begins to stop: who waits for the end of an order then gets the 202 at once. */
+  stopping?: AbortSignal;
 }>;
 
 export function createApp(deps: HttpDeps): Express {
@@ -50,9 +52,10 @@ export function createApp(deps: HttpDeps): Express {
     response.set('Cache-Control', 'no-store');
     next();
   });
+  app.use(takeCorrelationId);
   // Before the log: a probe every few seconds is no news.
   app.use(createHealthRouter(deps));
-  app.use(takeCorrelationId, logRequests(logger), takeTenant, readBytes);
+  app.use(logRequests(logger), takeTenant, readBytes);
   // Before the parsing: its signature is over the bytes.
   app.use(createPaymentWebhookRouter({ callbacks: createPaymentCallbacks({ unitOfWork, gateway }), webhookSecret }));
   app.use(readJson);

@@ -1,8 +1,10 @@
 // Is the process alive, and can it do its work?
 import express, { Router, type Express } from 'express';
 import helmet from 'helmet';
+import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
 import { jsonAnswer } from './protocol/answer.ts';
-import { sendAnswer } from './protocol/routes.ts';
+import { takeCorrelationId } from './protocol/request-context.ts';
+import { methodNotAllowed, sendAnswer } from './protocol/routes.ts';
 
 export type ReadinessCheck = () => Promise<Readonly<{ ok: boolean; detail?: string; [extra: string]: unknown }>>;
 export type ReadinessChecks = Readonly<Record<string, ReadinessCheck>>;
@@ -21,14 +23,18 @@ export function createHealthRouter(deps: Readonly<{ checks: ReadinessChecks }>):
     const ready = Object.values(checks).every((check) => check.ok);
     sendAnswer(response, jsonAnswer(ready ? 200 : 503, { status: ready ? 'ready' : 'not-ready', checks }));
   });
+  router.all(['/healthz', '/readyz'], (request) => {
+    throw methodNotAllowed(request.method, 'GET, HEAD');
+  });
   return router;
 }
 
 /** For roles that serve nothing else. */
 export function createHealthApp(checks: ReadinessChecks): Express {
   const app = express();
-  app.use(helmet());
+  app.use(helmet(), takeCorrelationId);
   app.use(createHealthRouter({ checks }));
+  app.use(answerUnknownPath, answerErrors());
   return app;
 }
 

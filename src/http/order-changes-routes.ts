@@ -25,6 +25,7 @@ export type OrderChangesRouterDeps = Readonly<{
   store: EventStore;
   sagaViews: SagaViews;
   idempotent: Idempotent;
+  stopping?: AbortSignal;
 }>;
 
 export function createOrderChangesRouter(deps: OrderChangesRouterDeps): Router {
@@ -69,7 +70,7 @@ export function createOrderChangesRouter(deps: OrderChangesRouterDeps): Router {
 }
 
 async function submit(deps: OrderChangesRouterDeps, exchange: Exchange, attempt: Attempt): Promise<Answer> {
-  const { orders, orderQueries, sagaViews } = deps;
+  const { orders, orderQueries, sagaViews, stopping } = deps;
   const { request, metadata, clientGone } = exchange;
   const { tenantId } = metadata;
   const orderId = orderIdOf(request);
@@ -77,7 +78,8 @@ async function submit(deps: OrderChangesRouterDeps, exchange: Exchange, attempt:
   await once(deps, orderId, attempt, async (key) => await orders.submit(orderId, metadata, key));
   const seconds = waitOf(request.get('Prefer'));
   if (seconds !== undefined) {
-    const ended = await waitForEnd(orderQueries, { tenantId, orderId }, { seconds, clientGone });
+    const giveUp = stopping === undefined ? clientGone : AbortSignal.any([clientGone, stopping]);
+    const ended = await waitForEnd(orderQueries, { tenantId, orderId }, { seconds, giveUp });
     if (ended !== undefined) return jsonAnswer(200, ended, { 'Preference-Applied': `wait=${seconds}` });
   }
   const { status } = await existingOrder(orderQueries, tenantId, orderId);

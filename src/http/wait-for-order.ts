@@ -9,13 +9,13 @@ const pollMilliseconds = 100;
 const hasEnded = ({ status }: OrderView): boolean => status !== 'draft' && status !== 'submitted';
 
 /**
- * @returns the order, or undefined where it has not ended within `seconds` or nobody waits any more. A database that is
+ * @returns the order, or undefined where it has not ended within `seconds` or `giveUp` aborts. A database that is
  * away for a moment ends nothing: the order was submitted, and that is what counts.
  */
 export async function waitForEnd(
   orders: OrderQueries,
   of: Readonly<{ tenantId: string; orderId: string }>,
-  wait: Readonly<{ seconds: number; clientGone: AbortSignal }>,
+  wait: Readonly<{ seconds: number; giveUp: AbortSignal }>,
 ): Promise<OrderView | undefined> {
   const until = performance.now() + wait.seconds * 1000;
   for (;;) {
@@ -25,8 +25,7 @@ export async function waitForEnd(
     });
     if (order !== undefined && hasEnded(order)) return order;
     const left = until - performance.now();
-    if (left <= 0 || wait.clientGone.aborted) return undefined;
-    await sleep(Math.min(pollMilliseconds, left), undefined, { signal: wait.clientGone }).catch(() => undefined);
-    if (wait.clientGone.aborted) return undefined;
+    if (left <= 0 || wait.giveUp.aborted) return undefined;
+    await sleep(Math.min(pollMilliseconds, left), undefined, { signal: wait.giveUp }).catch(() => undefined);
   }
 }

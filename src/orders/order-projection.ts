@@ -1,9 +1,16 @@
 // The orders row: the inline projection of an order's stream, written in the transaction of its events.
 import type { Tx } from '../platform/database.ts';
-import { totalOf, type OrderState } from '../domain/order-state.ts';
+import { totalOf, type OrderEvent, type OrderEventType, type OrderState } from '../domain/order-state.ts';
 
-/** Writes the row and its lines as the state says. `version` is the stream's after this append. */
-export async function projectOrder(tx: Tx, state: OrderState, version: number): Promise<void> {
+const changesItems: ReadonlySet<OrderEventType> = new Set(['order.item_added', 'order.item_removed']);
+
+/** Writes the row, and its lines where `events` changed them, as the state says. `version` is the stream's after them. */
+export async function projectOrder(
+  tx: Tx,
+  state: OrderState,
+  version: number,
+  events: readonly OrderEvent[],
+): Promise<void> {
   const changing = {
     status: state.status,
     total: totalOf(state.items),
@@ -32,7 +39,7 @@ export async function projectOrder(tx: Tx, state: OrderState, version: number): 
       })),
     )
     .execute();
-  if (state.status !== 'draft') return;
+  if (!events.some(({ eventType }) => changesItems.has(eventType))) return;
   await tx.deleteFrom('order_items').where('order_id', '=', state.orderId).execute();
   if (state.items.length === 0) return;
   const lines = state.items.map((item, index) => ({

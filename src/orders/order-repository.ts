@@ -27,7 +27,7 @@ export function createOrderRepository(
     const events = order.getUncommittedEvents();
     if (events.length === 0) return;
     await unit.append(events, order.version);
-    await projectOrder(unit.tx, order.state, order.version + events.length);
+    await projectOrder(unit.tx, order.state, order.version + events.length, events);
   }
 
   return {

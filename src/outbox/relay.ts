@@ -116,7 +116,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
         failures += 1;
         logger.error({ err: error }, 'relay round failed; the loop goes on');
       }
-      if (failures > 0) await pause(backoff(failures), stopping.signal);
+      if (failures > 0) await pause(awayPause(failures), stopping.signal);
       else if (awayRounds > 0) await pause(awayPause(awayRounds), stopping.signal);
       else if (taken === 0) await wakeUp.wait(pollMilliseconds * (0.75 + Math.random() / 2), stopping.signal, mark);
     }
@@ -136,6 +136,10 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
 }
 
 async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<Result> {
+  if (row.attempts > policy.mostAttempts) {
+    // Each attempt ended without a word, as when a delivery kills its process: not tried once more.
+    return { row, kind: 'failed', error: `no attempt of ${policy.mostAttempts} came to an end`, permanent: true };
+  }
   const timeout = Promise.withResolvers<never>();
   const timer = setTimeout(
     () => timeout.reject(new Error(`no answer within ${deliveryTimeoutMilliseconds} ms`)),

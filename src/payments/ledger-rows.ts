@@ -55,10 +55,17 @@ export async function bookCapture(tx: Tx, row: PaymentRow): Promise<void> {
     .execute();
 }
 
-/** Once per key. @throws DomainError `payment-closed` where nothing was charged, `refund-exceeds-held` */
+/**
+ * Once per key.
+ * @throws DomainError `payment-closed` where nothing was charged, `refund-exceeds-held`, and `payment-mismatch` where
+ * the key stands for another refund
+ */
 export async function bookRefund(tx: Tx, row: PaymentRow, key: string, amount: number): Promise<void> {
-  const known = await tx.selectFrom('refunds').select('amount').where('idempotency_key', '=', key).executeTakeFirst();
-  if (known !== undefined) return;
+  const known = await tx.selectFrom('refunds').selectAll().where('idempotency_key', '=', key).executeTakeFirst();
+  if (known !== undefined) {
+    if (known.payment_id === row.payment_id && known.amount === amount) return;
+    throw new DomainError('payment-mismatch', `key ${key} stands for another refund`, 'amount');
+  }
   if (row.status !== 'charged') {
     throw new DomainError('payment-closed', `payment ${row.payment_id} is ${row.status}: there is nothing to refund`);
   }

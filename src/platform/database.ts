@@ -48,8 +48,10 @@ export function connectDatabase(options: DatabaseOptions): Db {
     options: sessionOptions,
     types: { getTypeParser: parserOf },
   });
-  // Without a listener a server restart would end the process.
+  // Without listeners a server restart would end the process: the pool listens for its idle connections only, so each
+  // client gets one for the time between two statements of a transaction, whose next statement then fails.
   pool.on('error', options.onIdleError);
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
 

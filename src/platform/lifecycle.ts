@@ -24,11 +24,16 @@ export type StopSignals = Readonly<{
   request(reason: string): void;
 }>;
 
+/** A Ctrl-C under npm comes twice: once from the terminal to the whole group, once passed on by npm. */
+const sameSignalMilliseconds = 1_000;
+
 /** Listens from now on, so that a signal during the start is not lost. A second signal ends the process at once. */
 export function listenForStop(): StopSignals {
   const controller = new AbortController();
+  let first: number | undefined;
   const onSignal = (name: NodeJS.Signals): void => {
-    if (controller.signal.aborted) process.exit(name === 'SIGINT' ? 130 : 143);
+    first ??= performance.now();
+    if (performance.now() - first > sameSignalMilliseconds) process.exit(name === 'SIGINT' ? 130 : 143);
     controller.abort(name);
   };
   process.on('SIGTERM', onSignal);

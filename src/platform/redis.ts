@@ -7,26 +7,27 @@ export type RedisConnection = Redis;
 /** Fails fast, so that the caller's own retry (the outbox, the loop) decides what happens. */
 const commandMilliseconds = 3_000;
 
-export function connectRedis(url: string, deps: Readonly<{ name: string; logger: Logger }>): RedisConnection {
+type Connection = Readonly<{ name: string; logger: Logger }>;
+
+export const connectRedis = (url: string, deps: Connection): RedisConnection => connect(url, deps, commandMilliseconds);
+
+/** For XREADGROUP with BLOCK: its answer may take `blockMilliseconds`, and then some. */
+export const connectBlockingRedis = (
+  url: string,
+  deps: Connection & Readonly<{ blockMilliseconds: number }>,
+): RedisConnection => connect(url, deps, deps.blockMilliseconds + commandMilliseconds);
+
+function connect(url: string, deps: Connection, answerMilliseconds: number): RedisConnection {
   const redis = new Redis(url, {
     connectionName: deps.name,
     connectTimeout: commandMilliseconds,
-    commandTimeout: commandMilliseconds,
+    commandTimeout: answerMilliseconds,
+    // A half-open socket never answers: past this it is given up, and a new connection made.
+    socketTimeout: answerMilliseconds,
     maxRetriesPerRequest: 0,
     retryStrategy: (attempt) => Math.min(1_000, 50 * attempt),
     keepAlive: 5_000,
   });
   redis.on('error', (error: Error) => deps.logger.debug({ err: error }, 'Redis connection lost; reconnecting'));
-  return redis;
-}
-
-/** For XREADGROUP with BLOCK: its answer may take `blockMilliseconds`, and then some. */
-export function connectBlockingRedis(
-  url: string,
-  deps: Readonly<{ name: string; logger: Logger; blockMilliseconds: number }>,
-): RedisConnection {
-  const redis = connectRedis(url, deps);
-  // A half-open socket never answers: past this the read is given up and made again on a new connection.
-  redis.options.commandTimeout = deps.blockMilliseconds + commandMilliseconds;
   return redis;
 }

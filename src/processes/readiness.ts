@@ -5,6 +5,7 @@ import type { OutboxProcessor } from '../outbox/relay.ts';
 import { readLoopAges } from '../outbox/outbox-rows.ts';
 import { checkTemporal } from '../platform/temporal-client.ts';
 import type { Parts } from './parts.ts';
+import type { RunningWorker } from './worker.ts';
 
 /** A round waits 30 s for its slowest delivery at most, so a loop that is older than this has stopped. */
 const oldestLoopMilliseconds = 45_000;
@@ -46,21 +47,36 @@ const loopsElsewhere =
     return { ok: true, ageMilliseconds, ...(ages.length === 0 ? { detail: 'no relay has run yet' } : {}) };
   };
 
-export const apiReadiness = (parts: Parts, loops?: Readonly<Record<string, OutboxProcessor>>): ReadinessChecks => ({
+const worker =
+  ({ isPolling }: RunningWorker): ReadinessCheck =>
+  async () =>
+    isPolling() ? { ok: true } : { ok: false, detail: 'the worker does not poll Temporal yet' };
+
+type Loops = Readonly<Record<string, OutboxProcessor>>;
+
+export const apiReadiness = (parts: Parts): ReadinessChecks => ({
   database: database(parts),
   temporal: temporal(parts),
-  relay: loops === undefined ? loopsElsewhere(parts) : ownLoops(loops),
+  relay: loopsElsewhere(parts),
 });
 
-export const relayReadiness = (parts: Parts, loops: Readonly<Record<string, OutboxProcessor>>): ReadinessChecks => ({
+export const allReadiness = (parts: Parts, loops: Loops, running: RunningWorker): ReadinessChecks => ({
+  database: database(parts),
+  temporal: temporal(parts),
+  relay: ownLoops(loops),
+  worker: worker(running),
+});
+
+export const relayReadiness = (parts: Parts, loops: Loops): ReadinessChecks => ({
   database: database(parts),
   temporal: temporal(parts),
   relay: ownLoops(loops),
 });
 
-export const workerReadiness = (parts: Parts): ReadinessChecks => ({
+export const workerReadiness = (parts: Parts, running: RunningWorker): ReadinessChecks => ({
   database: database(parts),
   temporal: temporal(parts),
+  worker: worker(running),
 });
 
 export const consumerReadiness = (parts: Parts): ReadinessChecks => ({ database: database(parts) });

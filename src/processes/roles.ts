@@ -7,7 +7,7 @@ import type { Logger } from '../platform/logger.ts';
 import { startApi } from './api.ts';
 import { startConsumer } from './consumer.ts';
 import { createParts, type Parts } from './parts.ts';
-import { apiReadiness, consumerReadiness, relayReadiness, workerReadiness } from './readiness.ts';
+import { allReadiness, apiReadiness, consumerReadiness, relayReadiness, workerReadiness } from './readiness.ts';
 import { startRelay } from './relay.ts';
 import { installTemporalRuntime, startWorker } from './worker.ts';
 
@@ -40,11 +40,13 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
     case 'api':
       yield await startApi(parts, apiReadiness(parts));
       break;
-    case 'worker':
+    case 'worker': {
       installTemporalRuntime(parts.logger);
-      yield await startHealth(parts, workerReadiness(parts));
-      yield await startWorker(parts);
+      const worker = startWorker(parts);
+      yield worker;
+      yield await startHealth(parts, workerReadiness(parts, worker));
       break;
+    }
     case 'relay': {
       const relay = startRelay(parts);
       yield relay;
@@ -57,12 +59,13 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       break;
     case 'all': {
       installTemporalRuntime(parts.logger);
-      yield await startWorker(parts);
+      const worker = startWorker(parts);
+      yield worker;
       // One process that is everything runs the handlers as well, whatever the bus.
       if (parts.settings.redisUrl !== undefined) yield await startConsumer(parts);
       const relay = startRelay(parts);
       yield relay;
-      yield await startApi(parts, apiReadiness(parts, relay.loops));
+      yield await startApi(parts, allReadiness(parts, relay.loops, worker));
     }
   }
 }

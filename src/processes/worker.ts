@@ -18,27 +18,33 @@ export function installTemporalRuntime(logger: Logger): void {
   Runtime.install({ shutdownSignals: [], logger: sink });
 }
 
-/** Runs until stopped: a lost Temporal or a failed worker is logged and tried again. Resolves once it polls. */
-export async function startWorker(parts: Parts): Promise<Running> {
+export type RunningWorker = Running & Readonly<{ isPolling(): boolean }>;
+
+/**
+ * Returns at once and runs until stopped: while Temporal is away, or when a worker fails, it is logged and tried again,
+ * so that a process which is also something else is that meanwhile.
+ */
+export function startWorker(parts: Parts): RunningWorker {
   const { logger } = parts;
   const stopping = new AbortController();
-  const started = Promise.withResolvers<void>();
   let worker: Worker | undefined;
+
+  async function runOnce(): Promise<void> {
+    const address = required(parts.settings.temporalAddress, 'TEMPORAL_ADDRESS');
+    const connection = await NativeConnection.connect({ address });
+    try {
+      worker = await Worker.create({ ...workerOptions(parts), connection });
+      if (!stopping.signal.aborted) await worker.run();
+    } finally {
+      worker = undefined;
+      await connection.close();
+    }
+  }
 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
       try {
-        const connection = await NativeConnection.connect({
-          address: required(parts.settings.temporalAddress, 'TEMPORAL_ADDRESS'),
-        });
-        try {
-          worker = await Worker.create({ ...workerOptions(parts), connection });
-          started.resolve();
-          if (!stopping.signal.aborted) await worker.run();
-        } finally {
-          worker = undefined;
-          await connection.close();
-        }
+        await runOnce();
       } catch (error) {
         logger.warn({ err: error }, 'the worker does not run; trying again');
         await sleep(reconnectMilliseconds, undefined, { signal: stopping.signal }).catch(() => undefined);
@@ -47,8 +53,8 @@ export async function startWorker(parts: Parts): Promise<Running> {
   }
 
   const running = run();
-  await Promise.race([started.promise, running]);
   return {
+    isPolling: () => worker?.getState() === 'RUNNING',
     async stop() {
       stopping.abort();
       if (worker?.getState() === 'RUNNING') worker.shutdown();

@@ -11,6 +11,7 @@ import { createOrderQueries, type OrderView } from '../../src/orders/order-queri
 import { createPaymentCallbacks } from '../../src/payments/payment-callbacks.ts';
 import { readSettings } from '../../src/platform/config.ts';
 import { stopAll, type Running } from '../../src/platform/lifecycle.ts';
+import { createLogger } from '../../src/platform/logger.ts';
 import { createParts, type Parts } from '../../src/processes/parts.ts';
 import { startRelay } from '../../src/processes/relay.ts';
 import { installTemporalRuntime, startWorker } from '../../src/processes/worker.ts';
@@ -21,6 +22,11 @@ export const metadata: EventMetadata = { tenantId: 'default', correlationId: 'te
 export const testWebhookSecret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 
 let installed = false;
+/** Before anything else of Temporal's native side runs in this process. */
+export function installRuntimeOnce(): void {
+  if (!installed) installTemporalRuntime(createLogger({ level: 'silent', role: 'test' }));
+  installed = true;
+}
 
 export type ServiceOptions = Readonly<{
   worker?: boolean;
@@ -61,9 +67,8 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
   const running: Running[] = [];
   if (options.relay ?? true) running.push(startRelay(parts));
   if (options.worker ?? true) {
-    if (!installed) installTemporalRuntime(parts.logger);
-    installed = true;
-    running.push(await startWorker(parts));
+    installRuntimeOnce();
+    running.push(startWorker(parts));
   }
   const commands = createOrderCommands({ repository: parts.repository });
   const queries = createOrderQueries(parts.db);

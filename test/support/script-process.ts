@@ -16,6 +16,8 @@ export type ScriptEnd = Readonly<{ code: number | null; signal: NodeJS.Signals |
 export type ScriptOptions = Readonly<{
   environment?: NodeJS.ProcessEnv;
   program?: string;
+  /** Runs the script's name as it is: npm and its options. */
+  command?: readonly [string, ...string[]];
   account?: Readonly<{ uid: number; gid: number }> | undefined;
   folder?: string;
   /** Of its own group and session: a signal to the group of the test does not reach it. */
@@ -25,7 +27,9 @@ export type ScriptOptions = Readonly<{
 /** @param script file name in test/support, or an absolute path. */
 export function runScript(script: string, options: ScriptOptions = {}): ScriptProcess {
   const path = script.startsWith('/') ? script : fileURLToPath(new URL(`./${script}`, import.meta.url));
-  const child = spawn(options.program ?? process.execPath, [path], {
+  const [program, ...args] =
+    options.command === undefined ? [options.program ?? process.execPath, path] : [...options.command, script];
+  const child = spawn(program ?? '', args, {
     env: options.environment ?? process.env,
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: options.detached ?? false,

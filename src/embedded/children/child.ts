@@ -66,7 +66,7 @@ export async function stopChild(child: Child, steps: readonly StopStep[]): Promi
 }
 
 /** Resolves to whether the child ended within the time. */
-export async function endsWithin(child: Child, milliseconds: number): Promise<boolean> {
+async function endsWithin(child: Child, milliseconds: number): Promise<boolean> {
   const patience = new AbortController();
   try {
     return await Promise.race([child.ended.then(() => true), delay(milliseconds, false, { signal: patience.signal })]);

@@ -15,6 +15,26 @@ export async function findFreePort(taken: readonly number[] = []): Promise<numbe
   }
 }
 
+/**
+ * Takes a free port, so that nobody else chooses it while its later owner is not ready yet.
+ * @returns a function that gives it back, after which it can be listened on at once; undefined if it is taken.
+ */
+export async function holdPort(port: number): Promise<(() => Promise<void>) | undefined> {
+  if (!(await isFree(port))) return undefined;
+  const server = createServer((socket) => socket.destroy());
+  const holds = await new Promise<boolean>((resolve) => {
+    server.once('error', () => resolve(false));
+    server.listen({ port, exclusive: true }, () => resolve(true));
+  });
+  if (!holds) return undefined;
+  // It must not be what keeps a process alive.
+  server.unref();
+  return () =>
+    new Promise((resolve) => {
+      server.close(() => resolve());
+    });
+}
+
 function listens(port: number, host: string | undefined): Promise<number | undefined> {
   return new Promise((resolve) => {
     const server = createServer();

@@ -9,13 +9,13 @@ export const answerUnknownPath: RequestHandler = (request) => {
   throw notFound('not-found', `there is nothing at ${request.path}`);
 };
 
-/** The cause goes to the log and never to the client. */
-export function answerErrors(logger: Logger): ErrorRequestHandler {
+/** The cause goes to the log and never to the client. Without a logger: for an app in which nothing can fail. */
+export function answerErrors(logger?: Logger): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
     const correlationId = correlationIdOf(request);
     const problem = problemOf(error);
-    if (problem.status === 503) logger.warn({ err: error, correlationId }, 'a request met something that is away');
-    else if (problem.status >= 500) logger.error({ err: error, correlationId }, 'a request failed');
+    if (problem.status === 503) logger?.warn({ err: error, correlationId }, 'a request met something that is away');
+    else if (problem.status >= 500) logger?.error({ err: error, correlationId }, 'a request failed');
     // Half an answer is out already: express ends the connection.
     if (response.headersSent) next(error);
     else sendAnswer(response, problemAnswer(problem, correlationId));

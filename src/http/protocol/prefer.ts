@@ -1,7 +1,7 @@
 // The header Prefer (RFC 7240), as far as it concerns us: how long a client wants to wait.
 
 /** Longer waits belong to the client: proxies and load balancers cut silent requests off at about a minute. */
-export const longestWaitSeconds = 30;
+const longestWaitSeconds = 30;
 
 const preference = /(?:^|[,;])\s*([^\s=,;"]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^\s,;"]*))?/g;
 

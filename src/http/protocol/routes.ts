@@ -32,9 +32,13 @@ export function serve(router: Router, path: string, methods: Methods): void {
       sendAnswer(response, { status: 204, headers: { Allow }, body: undefined });
       return;
     }
-    const detail = `${request.method} is not allowed here; ${Allow} are`;
-    throw new HttpError({ status: 405, code: 'method-not-allowed', detail, headers: { Allow } });
+    throw methodNotAllowed(request.method, Allow);
   });
+}
+
+export function methodNotAllowed(method: string, Allow: string): HttpError {
+  const detail = `${method} is not allowed here; ${Allow} are`;
+  return new HttpError({ status: 405, code: 'method-not-allowed', detail, headers: { Allow } });
 }
 
 export function respond(handler: Handler): RequestHandler {

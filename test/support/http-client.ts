@@ -1,0 +1,76 @@
+// What a client of the service does over HTTP.
+import { randomUUID } from 'node:crypto';
+import { Webhook } from 'standardwebhooks';
+
+export type Reply<T = Record<string, unknown>> = Readonly<{ status: number; body: T; headers: Headers }>;
+
+export type HttpClient = Readonly<{
+  get<T>(path: string): Promise<Reply<T>>;
+  put<T>(path: string, body: unknown): Promise<Reply<T>>;
+  post<T>(path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Reply<T>>;
+}>;
+
+export function createHttpClient(url: string): HttpClient {
+  async function call<T>(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Reply<T>> {
+    const response = await fetch(`${url}${path}`, {
+      method,
+      // A connection that is kept would be cut when the process at its other end is killed.
+      headers: { Connection: 'close', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      signal: AbortSignal.timeout(40_000),
+    });
+    const text = await response.text();
+    return { status: response.status, body: (text === '' ? undefined : JSON.parse(text)) as T, headers: response.headers };
+  }
+  return {
+    get: async (path) => await call('GET', path),
+    put: async (path, body) => await call('PUT', path, body),
+    post: async (path, body, headers) => await call('POST', path, body, headers),
+  };
+}
+
+export type OrderReply = Readonly<{
+  orderId: string;
+  status: string;
+  failureReason?: string;
+  paymentId?: string;
+  paidAt?: string;
+  saga?: Readonly<{ workflowId: string; webUrl: string }>;
+}>;
+
+export async function createOrder(
+  client: HttpClient,
+  order: Readonly<{ quantity?: number; paymentMethod?: string; productId?: string }> = {},
+): Promise<string> {
+  const { quantity = 2, paymentMethod = 'pm_ok', productId = 'lamp' } = order;
+  const items = [{ productId, quantity, price: 1500 }];
+  const created = await client.post<OrderReply>('/orders', { customerId: 'c-1', currency: 'EUR', items, paymentMethod });
+  if (created.status !== 201) throw new Error(`${created.status}: ${JSON.stringify(created.body)}`);
+  return created.body.orderId;
+}
+
+export type CallbackBody = Readonly<{
+  type: 'payment.completed' | 'payment.failed';
+  paymentId: string;
+  orderId: string;
+  amount: number;
+  currency: string;
+  reason?: string;
+}>;
+
+/** The gateway's callback, signed by the reference implementation of Standard Webhooks. */
+export async function sendCallback(client: HttpClient, secret: string, callback: CallbackBody): Promise<Reply<unknown>> {
+  const body = JSON.stringify(callback);
+  const id = `msg_${randomUUID()}`;
+  const now = new Date();
+  return await client.post('/webhooks/payments', body, {
+    'webhook-id': id,
+    'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
+    'webhook-signature': new Webhook(secret).sign(id, now, body),
+  });
+}

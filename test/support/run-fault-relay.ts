@@ -1,0 +1,27 @@
+// A program for the fault tests: the role `relay` as it is, over a Temporal client that holds around each start.
+import { readSettings } from '../../src/platform/config.ts';
+import { listenForStop, runUntilStopped, stopAll } from '../../src/platform/lifecycle.ts';
+import { createParts } from '../../src/processes/parts.ts';
+import { startRelay } from '../../src/processes/relay.ts';
+import { passHold } from './hold-points.ts';
+
+const stop = listenForStop();
+const settings = readSettings('relay');
+const parts = createParts(settings, { role: 'relay', runsLoops: true });
+const { workflow } = parts.temporal;
+const start = workflow.start.bind(workflow) as (...args: unknown[]) => Promise<unknown>;
+Object.assign(workflow, {
+  start: async (name: string, options: Readonly<{ workflowId: string }>) => {
+    await passHold(options.workflowId, 'before:start');
+    const handle = await start(name, options);
+    await passHold(options.workflowId, 'after:start');
+    return handle;
+  },
+});
+const relay = startRelay(parts);
+parts.logger.info('started');
+await runUntilStopped(
+  { stop: async () => await stopAll([relay, { stop: parts.close }]) },
+  { stop, graceSeconds: settings.shutdownGraceSeconds + 5, logger: parts.logger },
+);
+process.exit(0);
