@@ -12,7 +12,9 @@ import { required, type Parts } from './parts.ts';
 /** @throws StartupError where PORT is taken */
 export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<Running> {
   const { db, logger, store, unitOfWork, gateway, repository, settings, temporal } = parts;
+  const stopping = new AbortController();
   const app = createApp({
+    stopping: stopping.signal,
     db,
     logger,
     store,
@@ -25,7 +27,14 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     webhookSecret: required(settings.paymentsWebhookSecret, 'PAYMENTS_WEBHOOK_SECRET'),
     sagaViews: createSagaViews({ db, client: temporal, uiUrl: uiUrlOf(parts), namespace: settings.temporalNamespace }),
   });
-  return await listen(app, settings.port, 'PORT');
+  const server = await listen(app, settings.port, 'PORT');
+  return {
+    async stop() {
+      // Whoever waits for an order's end gets 202 now; the saga goes on without this process.
+      stopping.abort();
+      await server.stop();
+    },
+  };
 }
 
 /** Where the Temporal dev server has its Web UI, when nobody says otherwise. */
