@@ -4,7 +4,10 @@ import { totalOf, type OrderEvent, type OrderEventType, type OrderState } from '
 
 const changesItems: ReadonlySet<OrderEventType> = new Set(['order.item_added', 'order.item_removed']);
 
-/** Writes the row, and its lines where `events` changed them, as the state says. `version` is the stream's after them. */
+/**
+ * Writes the row, and its lines where `events` changed them, as the state says. `version` is the stream's after them.
+ * Never back in time: a step that is repeated late appends nothing new, and what it knew must not overwrite the row.
+ */
 export async function projectOrder(
   tx: Tx,
   state: OrderState,
@@ -19,7 +22,7 @@ export async function projectOrder(
     cancellation_requested: state.cancellation !== undefined,
     version,
   };
-  await tx
+  const written = await tx
     .insertInto('orders')
     .values({
       order_id: state.orderId,
@@ -32,13 +35,17 @@ export async function projectOrder(
       ...changing,
     })
     .onConflict((conflict) =>
-      conflict.column('order_id').doUpdateSet((eb) => ({
-        ...changing,
-        payment_id: eb.fn.coalesce(eb.ref('excluded.payment_id'), eb.ref('orders.payment_id')),
-        updated_at: eb.fn('now', []),
-      })),
+      conflict
+        .column('order_id')
+        .doUpdateSet((eb) => ({
+          ...changing,
+          payment_id: eb.fn.coalesce(eb.ref('excluded.payment_id'), eb.ref('orders.payment_id')),
+          updated_at: eb.fn('now', []),
+        }))
+        .whereRef('orders.version', '<', 'excluded.version'),
     )
-    .execute();
+    .executeTakeFirst();
+  if ((written.numInsertedOrUpdatedRows ?? 0n) === 0n) return;
   if (!events.some(({ eventType }) => changesItems.has(eventType))) return;
   await tx.deleteFrom('order_items').where('order_id', '=', state.orderId).execute();
   if (state.items.length === 0) return;

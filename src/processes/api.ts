@@ -1,6 +1,7 @@
 // Role `api`: HTTP. It writes to PostgreSQL only, so it accepts orders while Temporal or the relay are away.
 import { createApp } from '../http/app.ts';
 import type { ReadinessChecks } from '../http/health-routes.ts';
+import { deleteExpiredKeys } from '../http/idempotency/idempotency-keys.ts';
 import { createProducts } from '../inventory/products.ts';
 import { createOrderCommands } from '../orders/order-commands.ts';
 import { createOrderQueries } from '../orders/order-queries.ts';
@@ -8,6 +9,8 @@ import { listen } from '../platform/http-server.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { createSagaViews } from '../sagas/saga-view.ts';
 import { required, type Parts } from './parts.ts';
+
+const hour = 3_600_000;
 
 /** @throws StartupError where PORT is taken */
 export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<Running> {
@@ -28,13 +31,25 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     sagaViews: createSagaViews({ db, client: temporal, uiUrl: uiUrlOf(parts), namespace: settings.temporalNamespace }),
   });
   const server = await listen(app, settings.port, 'PORT');
+  const cleanUp = setInterval(() => void deleteOldKeys(parts), hour).unref();
   return {
     async stop() {
+      clearInterval(cleanUp);
       // Whoever waits for an order's end gets 202 now; the saga goes on without this process.
       stopping.abort();
       await server.stop();
     },
   };
+}
+
+/** Any number of processes may do so at once. One that fails leaves it to the next hour. */
+async function deleteOldKeys({ db, logger }: Parts): Promise<void> {
+  try {
+    const deleted = await deleteExpiredKeys(db);
+    logger.info({ deleted }, 'old idempotency keys deleted');
+  } catch (error) {
+    logger.warn({ err: error }, 'old idempotency keys were not deleted');
+  }
 }
 
 /** Where the Temporal dev server has its Web UI, when nobody says otherwise. */

@@ -24,7 +24,7 @@ export function sdkRung(deps: SdkRungDeps): Rung {
       const path = await fillCache(deps.cache, deps.name, `sdk-${sdkVersion}`, async (scratch) => {
         const failure = await deps.download(scratch);
         if (failure !== undefined) reason = failure;
-        return failure === undefined ? onlyFile(scratch) : undefined;
+        return failure === undefined ? largestFile(scratch) : undefined;
       });
       return path === undefined ? notFound(reason) : found(path);
     },
@@ -63,9 +63,10 @@ export function downloadWithSdk(
   };
 }
 
-function onlyFile(folder: string): string | undefined {
+/** Its name holds the SDK's version, and is not ours to know. */
+function largestFile(folder: string): string | undefined {
   const files = readdirSync(folder)
-    .map((name) => join(folder, name))
-    .filter((path) => statSync(path).isFile());
-  return files.length === 1 ? files[0] : undefined;
+    .map((name) => ({ path: join(folder, name), stat: statSync(join(folder, name)) }))
+    .filter(({ stat }) => stat.isFile());
+  return files.toSorted((one, other) => other.stat.size - one.stat.size)[0]?.path;
 }

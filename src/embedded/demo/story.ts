@@ -1,6 +1,6 @@
 // Follows one order to its end and prints each new event, and each new state of a saga's step, once.
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ApiClient, OrderView, SagaView } from './api-client.ts';
+import type { ApiClient, EventView, OrderView, SagaView } from './api-client.ts';
 
 export type StoryEnd = Readonly<{
   orderId: string;
@@ -52,21 +52,28 @@ async function waitsForPayment(api: ApiClient, orderId: string, saga: SagaView |
   return isReserved && (await api.getPaymentStates(orderId)).includes('pending');
 }
 
+/** Within one look, what the steps did comes before the event that ends the order: it was so. */
+const endings: readonly string[] = ['order.confirmed', 'order.failed', 'order.cancelled'];
+
 function createNews(tell: (what: string, how: string) => void) {
   const seen = new Set<string>();
   const steps = new Map<string, string>();
-  return (events: readonly Readonly<{ eventId: string; eventType: string }>[], saga: SagaView | undefined) => {
+  const tellEvents = (events: readonly EventView[]) => {
     for (const { eventId, eventType } of events) {
       if (seen.has(eventId)) continue;
       seen.add(eventId);
       tell('event', eventType);
     }
+  };
+  return (events: readonly EventView[], saga: SagaView | undefined) => {
+    tellEvents(events.filter(({ eventType }) => !endings.includes(eventType)));
     for (const { name, state, attempts } of saga?.steps ?? []) {
       const now = attempts > 1 ? `${state} (attempt ${attempts})` : state;
       if (state === 'pending' || steps.get(name) === now) continue;
       steps.set(name, now);
       tell(name, now);
     }
+    tellEvents(events);
   };
 }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createHealthApp, type ReadinessChecks } from '../../../src/http/health-routes.ts';
-import { startApi, type Api } from './api.ts';
+import { expectProblem, startApi, type Api } from './api.ts';
 
 let api: Api;
 beforeAll(async () => {
@@ -63,19 +63,27 @@ test('checks run side by side, and one that hangs is given up after two seconds'
     status: 503,
     body: { checks: { one: { ok: false, detail: expect.stringContaining('2000 ms') }, two: { ok: false } } },
   });
-  expect(performance.now() - started).toBeLessThan(3_500);
+  expect(performance.now() - started).toBeLessThan(3_900);
 });
 
 test('a role without an API serves only its health', async () => {
-  const server = createServer(createHealthApp({ loop: async () => ({ ok: true }) })).listen(0, '127.0.0.1');
+  const app = createHealthApp({ loop: async () => ({ ok: true }) });
+  const server = createServer(app).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
   const port = typeof address === 'object' ? address?.port : undefined;
-  const statuses = await Promise.all(
-    ['/healthz', '/readyz', '/orders'].map(async (path) => (await fetch(`http://127.0.0.1:${port}${path}`)).status),
+  const replies = await Promise.all(
+    ['/healthz', '/readyz', '/orders'].map(async (path) => await fetch(`http://127.0.0.1:${port}${path}`)),
   );
-  expect(statuses).toEqual([200, 200, 404]);
+  expect(replies.map((reply) => reply.status)).toEqual([200, 200, 404]);
+  expect(replies[2]?.headers.get('Content-Type')).toBe('application/problem+json');
   server.closeAllConnections();
   server.close();
   await once(server, 'close');
+});
+
+test('health is only looked at', async () => {
+  const reply = await api.call('POST', '/readyz');
+  expectProblem(reply, 405, 'method-not-allowed');
+  expect(reply.headers.get('Allow')).toBe('GET, HEAD');
 });

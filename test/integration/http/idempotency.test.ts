@@ -1,7 +1,7 @@
 import type { Router } from 'express';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { UnavailableError } from '../../../src/domain/errors.ts';
+import { DomainError, UnavailableError } from '../../../src/domain/errors.ts';
 import { createApp } from '../../../src/http/app.ts';
 import { deleteExpiredKeys } from '../../../src/http/idempotency/idempotency-keys.ts';
 import {
@@ -221,23 +221,35 @@ describe('a process that died in the middle', () => {
     expect(await eventTypes(api, orderId)).toContain('order.submitted');
   });
 
-  test('and wakes up late: it keeps no answer over that of its successor', async () => {
+  /** The lock of an attempt ends while it is busy; another one takes over and finishes; then `wakeUp` goes on. */
+  async function overtaken(key: string, wakeUp: typeof api.deps.orders.create) {
     const orders = {
       ...api.deps.orders,
-      create: async (...given: Parameters<typeof api.deps.orders.create>) => {
-        // The lock ends while this attempt is busy, and another one takes over and finishes.
-        await forgetAnswer('late');
-        expect((await create('late')).status).toBe(201);
-        return await api.deps.orders.create(...given);
+      create: async (...given: Parameters<typeof wakeUp>) => {
+        await forgetAnswer(key);
+        expect((await create(key)).status).toBe(201);
+        return await wakeUp(...given);
       },
     };
     const slow = await api.with({ orders });
-    const late = await create('late', orderBody(), slow);
-    const kept = await create('late');
-    expect(kept.headers.get('Idempotency-Replayed')).toBe('true');
-    expect(orderOf(late).orderId).toBe(orderOf(kept).orderId);
-    expect(await eventTypes(api, orderOf(late).orderId)).toHaveLength(2);
+    const late = await create(key, orderBody(), slow);
     await slow.close();
+    const kept = await create(key);
+    expect([kept.status, kept.headers.get('Idempotency-Replayed')]).toEqual([201, 'true']);
+    return { late, kept };
+  }
+
+  test('and wakes up late: it finds its successor’s order and makes no other', async () => {
+    const { late, kept } = await overtaken('late', api.deps.orders.create);
+    expect(late.text).toBe(kept.text);
+    expect(await eventTypes(api, orderOf(late).orderId)).toHaveLength(2);
+  });
+
+  test('and fails late: its refusal is not kept over its successor’s answer', async () => {
+    const { late } = await overtaken('late-refusal', async () => {
+      throw new DomainError('order-too-large', 'too late');
+    });
+    expectProblem(late, 422, 'order-too-large');
   });
 });
 
