@@ -80,7 +80,9 @@ export async function takeOver(redis: RedisConnection, stream: string, consumer:
 
 /** Acknowledged is done with: the one group is the only reader, so the entry goes as well and nothing else is cut. */
 export async function acknowledge(redis: RedisConnection, stream: string, entryId: string): Promise<void> {
-  await redis.multi().xack(stream, group, entryId).xdel(stream, entryId).exec();
+  const answers = (await redis.multi().xack(stream, group, entryId).xdel(stream, entryId).exec()) ?? [];
+  // A Redis that cannot write refuses each command on its own; the entry is then still pending and is read again.
+  for (const [error] of answers) if (error !== null) throw error;
 }
 
 /** From the beginning: a group that was lost with its Redis must not skip what was written since. */

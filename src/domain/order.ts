@@ -67,7 +67,8 @@ export class EventSourcedOrder {
 
   /** @throws RangeError for what no edge should let through: a quantity that counts nothing, a price below zero */
   addItem(productId: string, quantity: number, price: Money): void {
-    if (!Number.isSafeInteger(quantity) || quantity < 1) throw new RangeError(`quantity must be 1 or more: ${quantity}`);
+    if (!Number.isSafeInteger(quantity) || quantity < 1)
+      throw new RangeError(`quantity must be 1 or more: ${quantity}`);
     if (price.getAmount() < 0) throw new RangeError(`price must not be negative: ${price.getAmount()}`);
     this.#mustBeDraft('items');
     if (price.currency !== this.state.currency) {

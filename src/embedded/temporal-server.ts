@@ -67,7 +67,7 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
     const remedy = options.durable
       ? ` If its history is broken, restore ${databasePath(folder)} from a copy, or remove ${folder} to begin anew.`
       : '';
-    throw new StartupError(`The Temporal dev server cannot start: ${cause} (log: ${log}).${remedy}`);
+    throw new StartupError(`The Temporal dev server (${options.cli}) cannot start: ${cause} (log: ${log}).${remedy}`);
   }
   return { address, uiUrl, pid: child.pid, ended: child.ended, stop };
 }

@@ -8,15 +8,23 @@ import { encodeCursor, logStart, type LogCursor } from './log-cursor.ts';
 
 export type LogFilter = Readonly<{
   after?: LogCursor | undefined;
+  /** The last one that is read. */
+  upTo?: LogCursor | undefined;
   limit?: number | undefined;
   eventType?: string | undefined;
   aggregateId?: string | undefined;
   tenantId?: string | undefined;
   from?: Date | undefined;
   to?: Date | undefined;
+  tx?: Tx | undefined;
 }>;
 /** `next` reads on from here, also when the page was empty. */
-export type LogPage = Readonly<{ events: readonly StoredEvent[]; next: string }>;
+export type LogPage = Readonly<{
+  events: readonly StoredEvent[];
+  next: string;
+  /** The same as `next`, for readers that keep a checkpoint. */
+  end: LogCursor;
+}>;
 
 export type EventStore = Readonly<{
   /**
@@ -109,16 +117,18 @@ export class PgEventStore implements EventStore {
       select ${columns}, events.ordering_xid::text as xid from events
       where events.ordering_xid < pg_snapshot_xmin(pg_current_snapshot())
         and (events.ordering_xid, events.position) > (${after.xid}::xid8, ${after.position}::bigint)
+        and (${filter.upTo?.xid ?? null}::xid8 is null or (events.ordering_xid, events.position)
+          <= (${filter.upTo?.xid ?? null}::xid8, ${filter.upTo?.position ?? null}::bigint))
         and (${filter.eventType ?? null}::text is null or events.event_type = ${filter.eventType ?? null})
         and (${filter.aggregateId ?? null}::text is null or events.aggregate_id = ${filter.aggregateId ?? null})
         and (${filter.tenantId ?? null}::text is null or events.tenant_id = ${filter.tenantId ?? null})
         and (${filter.from ?? null}::timestamptz is null or events.occurred_at >= ${filter.from ?? null})
         and (${filter.to ?? null}::timestamptz is null or events.occurred_at < ${filter.to ?? null})
       order by events.ordering_xid, events.position
-      limit ${filter.limit ?? 100}`.execute(this.#deps.db);
+      limit ${filter.limit ?? 100}`.execute(filter.tx ?? this.#deps.db);
     const last = rows.at(-1);
     const next = last === undefined ? after : { xid: last.xid, position: last.position };
-    return { events: rows.map((row) => this.#deps.codec.decode(row)), next: encodeCursor(next) };
+    return { events: rows.map((row) => this.#deps.codec.decode(row)), next: encodeCursor(next), end: next };
   }
 }
 

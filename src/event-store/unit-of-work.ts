@@ -1,4 +1,5 @@
 // One transaction for a state change and its events: both commit, or neither does (G1).
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { DomainEvent, StoredEvent } from '../domain/event.ts';
 import { isRetryableTransaction, type Db, type Tx } from '../platform/database.ts';
 import { isAppendedMeanwhile, type ExpectedVersion } from './append.ts';
@@ -45,6 +46,8 @@ export function createUnitOfWork(
       } catch (error) {
         const mayBeRunAgain = isRetryableTransaction(error) || isAppendedMeanwhile(error);
         if (attempt >= mostAttempts || !mayBeRunAgain) throw error;
+        // A moment later, so that whoever won the lock is done with it by then.
+        await sleep(Math.random() * 20 * attempt);
       }
     }
   };

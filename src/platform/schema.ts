@@ -60,6 +60,9 @@ export type Database = {
     updated_at: WithDefault<Date>;
   };
   idempotency_keys: IdempotencyKeysTable;
+  subscriptions: SubscriptionsTable;
+  sales_orders: { order_id: string; tenant_id: string; currency: string; items: Json; sold: WithDefault<boolean> };
+  product_sales: { tenant_id: string; product_id: string; currency: string; quantity: number; revenue: number };
 };
 
 type StreamsTable = {
@@ -165,4 +168,13 @@ type IdempotencyKeysTable = {
   body: string | null;
   locked_until: Timestamp | null;
   created_at: WithDefault<Date>;
+};
+
+type SubscriptionsTable = {
+  name: string;
+  xid: string;
+  position: string;
+  replay_until_xid: string | null;
+  replay_until_position: string | null;
+  updated_at: WithDefault<Date>;
 };

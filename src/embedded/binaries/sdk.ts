@@ -1,12 +1,19 @@
 // The rung that lets Temporal's SDK download the server, as it does for tests.
 import { readdirSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
 import type { Adopt } from '../children/child.ts';
 import { fillCache } from './cache.ts';
-import { sdkVersion, type SdkDownload } from './catalogue.ts';
+import type { SdkDownload } from './catalogue.ts';
 import { found, notFound, type Rung } from './ladder.ts';
 import { runLongCommand, type CommandLimits } from './long-command.ts';
+
+/** Its download is cached under its own version, since it chooses the server's version itself. */
+export const sdkVersion = z
+  .object({ version: z.string() })
+  .parse(createRequire(import.meta.url)('@temporalio/testing/package.json')).version;
 
 export type SdkRungDeps = Readonly<{
   name: string;

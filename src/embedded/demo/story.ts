@@ -24,9 +24,10 @@ export async function followOrder(
   const news = createNews(tell);
   let cancelled = false;
   for (;;) {
-    // The order first: what it shows as ended, the other answers show in full.
+    // One after the other: what the order shows as ended its events show, and what these show the saga's steps show.
     const order = await api.getOrder(orderId);
-    const [events, saga] = await Promise.all([api.getEvents(orderId), api.findSaga(orderId)]);
+    const events = await api.getEvents(orderId);
+    const saga = await api.findSaga(orderId);
     news(events, saga);
     const isOver = order.status !== 'submitted';
     if (isOver || performance.now() - started > storyLimitMs) {
@@ -53,7 +54,7 @@ async function waitsForPayment(api: ApiClient, orderId: string, saga: SagaView |
 }
 
 /** Within one look, what the steps did comes before the event that ends the order: it was so. */
-const endings: readonly string[] = ['order.confirmed', 'order.failed', 'order.cancelled'];
+const endings: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'order.cancelled']);
 
 function createNews(tell: (what: string, how: string) => void) {
   const seen = new Set<string>();
@@ -66,7 +67,7 @@ function createNews(tell: (what: string, how: string) => void) {
     }
   };
   return (events: readonly EventView[], saga: SagaView | undefined) => {
-    tellEvents(events.filter(({ eventType }) => !endings.includes(eventType)));
+    tellEvents(events.filter(({ eventType }) => !endings.has(eventType)));
     for (const { name, state, attempts } of saga?.steps ?? []) {
       const now = attempts > 1 ? `${state} (attempt ${attempts})` : state;
       if (state === 'pending' || steps.get(name) === now) continue;

@@ -13,6 +13,7 @@ import {
   statSync,
   symlinkSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { StartupError } from '../../platform/startup-error.ts';
 import type { Account } from './account.ts';
@@ -88,6 +89,8 @@ function makeOutside(folder: string, account: Account, outside: string, report: 
     if (!existsSync(path)) {
       mkdirSync(path, { mode: 0o700 });
       chownSync(path, account.uid, account.gid);
+      if (path.startsWith(tmpdir()))
+        report(`PostgreSQL's data goes to ${path}, which the system may clean: make /var/lib writable to keep it`);
       return path;
     }
     // Its DATA_DIR was removed, or only moved away: the second must not cost anybody their data.

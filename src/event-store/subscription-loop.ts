@@ -1,0 +1,49 @@
+// Runs a subscription for ever: in batches until there is nothing new, then waits for a commit or the next poll.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from '../platform/logger.ts';
+import type { SubscriptionRunner } from './subscription.ts';
+
+export type SubscriptionLoop = Readonly<{
+  stop(): Promise<void>;
+  /** Since the loop last came round. */
+  ageMilliseconds(): number;
+}>;
+
+/** A commit shows only when every older transaction has ended, so a poke may come too early: polling finds it. */
+const pollMilliseconds = 250;
+const longestRetryMilliseconds = 30_000;
+
+export function runSubscription(
+  runner: SubscriptionRunner,
+  deps: Readonly<{ logger: Logger; wait: (milliseconds: number, signal: AbortSignal) => Promise<void> }>,
+): SubscriptionLoop {
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  let last = performance.now();
+  let failures = 0;
+
+  async function run(): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        const applied = await runner.runOnce();
+        failures = 0;
+        last = performance.now();
+        if (applied === 0) await deps.wait(pollMilliseconds, signal);
+      } catch (error) {
+        failures += 1;
+        deps.logger.error({ err: error, failures }, 'subscription batch failed; it is tried again');
+        const pause = Math.min(longestRetryMilliseconds, 500 * 2 ** Math.min(10, failures));
+        await sleep(pause, undefined, { signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  const running = run();
+  return {
+    async stop() {
+      stopping.abort();
+      await running;
+    },
+    ageMilliseconds: () => performance.now() - last,
+  };
+}
