@@ -58,13 +58,14 @@ export function createStepRunner({ db }: Readonly<{ db: Db }>): RunStep {
 /** A refusal ends the step at once and pages nobody; everything else is retried by Temporal. */
 function toFailure(error: unknown): unknown {
   if (!(error instanceof DomainError)) return error;
-  return ApplicationFailure.create({
+  const failure = ApplicationFailure.create({
     message: error.message,
     type: error.code,
     nonRetryable: true,
     category: ApplicationFailureCategory.BENIGN,
-    cause: error,
   });
+  failure.stack = `${error.name}: ${error.message}`;
+  return failure;
 }
 
 type StepRow = Readonly<{ workflowId: string; name: string; state: StepState; attempt: number; error: unknown }>;

@@ -72,7 +72,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db);
   await sql`create index outbox_unpublished on outbox (destination, next_attempt_at) where not published`.execute(db);
   await sql`create index outbox_heads on outbox (destination, aggregate_id, version) where not published`.execute(db);
-  // Handlers' names are stable strings: renaming one replays everything to it.
+  // Handlers' names are stable strings: under a new name a redelivery would run it again.
   await sql`
     create table inbox (
       handler_name text not null,

@@ -126,7 +126,9 @@ async function chargeToAnEnd(
   let asked = 0;
   while (result.status === 'waiting') {
     const news = (): boolean => messages.callbacks > asked || saga.stopRequested();
-    const inTime = await condition(news, Math.max(1, deadline - Date.now()));
+    const inTime = await condition(news, Math.max(1, deadline - Date.now()), {
+      summary: "Wait for the payment's callback",
+    });
     saga.throwIfStopped();
     asked = messages.callbacks;
     const ifNotCharged = inTime ? 'wait' : 'cancel';
@@ -151,21 +153,28 @@ async function end(
   const refusal = refusalOf(error);
   await saga.compensate();
   const stopped = refusal === undefined || refusal.code === 'cancellation-requested';
+  const reason = stopped
+    ? (messages.cancellation?.reason ?? refusal?.message ?? 'cancelled in Temporal')
+    : `${refusal.code}: ${refusal.message}`;
   const ended = await steps.endOrder({
     orderId,
     metadata,
     outcome: stopped ? 'cancelled' : 'failed',
-    reason: stopped
-      ? (messages.cancellation?.reason ?? 'cancelled in Temporal')
-      : `${refusal.code}: ${refusal.message}`,
+    reason,
     cancelledBy: messages.cancellation?.cancelledBy ?? 'operator',
   });
   if (ended === 'cancelled' || refusal === undefined) {
     saga.finish('Cancelled', 'cancelled, nothing is held');
-    return { status: 'cancelled' };
+    return { status: 'cancelled', reason };
   }
   saga.finish('Failed', `${refusal.code}: ${refusal.message}`);
-  throw ApplicationFailure.nonRetryable(refusal.message, refusal.code);
+  throw withoutStack(ApplicationFailure.nonRetryable(refusal.message, refusal.code));
+}
+
+/** A refusal is no bug: the place in the code tells an operator nothing, and would show the machine's paths. */
+function withoutStack(failure: ApplicationFailure): ApplicationFailure {
+  failure.stack = `${failure.name}: ${failure.message}`;
+  return failure;
 }
 
 /** Undefined for a stop. Anything that is no known end is a bug: it keeps the run open until it is mended. */

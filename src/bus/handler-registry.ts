@@ -6,7 +6,7 @@ import type { Db } from '../platform/database.ts';
 import type { EventHandler, Subscribable } from './event-bus.ts';
 
 /** The lease of a delivery (60 s) outlives this, so no second delivery starts while a handler still runs. */
-const handlerSeconds = 15;
+const defaultHandlerSeconds = 15;
 
 type Registration = Readonly<{ handler: EventHandler; name: string | undefined }>;
 
@@ -16,15 +16,26 @@ export type HandlerRegistry = Subscribable &
     handle(event: StoredEvent): Promise<void>;
   }>;
 
-export function createHandlerRegistry(db: Db): HandlerRegistry {
+export type HandlerRegistryDeps = Readonly<{
+  db: Db;
+  /** What a handler gets; then it has failed, and can write nothing more. */
+  handlerSeconds?: number | undefined;
+}>;
+
+export function createHandlerRegistry(deps: HandlerRegistryDeps): HandlerRegistry {
+  const { db, handlerSeconds = defaultHandlerSeconds } = deps;
   const handlers = new Map<string, Set<Registration>>();
 
   async function run({ handler, name }: Registration, event: StoredEvent): Promise<void> {
     await db.transaction().execute(async (tx) => {
-      await sql`set local transaction_timeout = ${sql.lit(`${handlerSeconds}s`)}`.execute(tx);
+      // The server's limit comes after ours, for a statement that does not end; it ends the connection with it. The
+      // session's own limit is running since BEGIN, and only one that was switched off is set anew.
+      await sql`
+        select set_config('transaction_timeout', '0', true),
+               set_config('transaction_timeout', ${`${(handlerSeconds + 1) * 1000}ms`}, true)`.execute(tx);
       if (name !== undefined && !(await enterInbox(tx, name, event.eventId))) return;
       // A copy each, so that no handler sees what another did to it.
-      await withTimeout(Promise.resolve(handler(structuredClone(event), { tx })));
+      await within(handlerSeconds, Promise.resolve(handler(structuredClone(event), { tx })));
     });
   }
 
@@ -52,15 +63,12 @@ export function createHandlerRegistry(db: Db): HandlerRegistry {
 }
 
 function named(registration: Registration | undefined, error: unknown): { handler: string; error: unknown } {
-  return { handler: registration?.name ?? registration?.handler.name ?? 'unnamed', error };
+  return { handler: registration?.name ?? (registration?.handler.name || 'unnamed'), error };
 }
 
-async function withTimeout(work: Promise<void>): Promise<void> {
+async function within(seconds: number, work: Promise<void>): Promise<void> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new Error(`not settled within ${handlerSeconds} s`)),
-    handlerSeconds * 1000,
-  );
+  const timer = setTimeout(() => late.reject(new Error(`not settled within ${seconds} s`)), seconds * 1000);
   try {
     await Promise.race([work, late.promise]);
   } finally {

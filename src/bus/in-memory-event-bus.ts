@@ -1,16 +1,15 @@
 // The bus within one process: the relay's delivery runs the handlers and reports how they ended.
 import type { StoredEvent } from '../domain/event.ts';
-import type { Db } from '../platform/database.ts';
 import type { BusTransport, EventHandler, SubscribeOptions, Unsubscribe } from './event-bus.ts';
-import { createHandlerRegistry, type HandlerRegistry } from './handler-registry.ts';
+import { createHandlerRegistry, type HandlerRegistry, type HandlerRegistryDeps } from './handler-registry.ts';
 
 /** Back-pressure is the caller's: the relay has a bounded number of deliveries under way and awaits each. */
 export class InMemoryEventBus implements BusTransport {
   readonly #registry: HandlerRegistry;
   readonly #underWay = new Set<Promise<void>>();
 
-  constructor(deps: Readonly<{ db: Db }>) {
-    this.#registry = createHandlerRegistry(deps.db);
+  constructor(deps: HandlerRegistryDeps) {
+    this.#registry = createHandlerRegistry(deps);
   }
 
   subscribe(eventType: string, handler: EventHandler, options?: SubscribeOptions): Unsubscribe {

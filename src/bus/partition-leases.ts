@@ -2,9 +2,12 @@
 import type { RedisConnection } from '../platform/redis.ts';
 import { partitionCount, partitions } from './redis-streams.ts';
 
-/** A consumer that is killed is replaced after this; one that lives renews three times in it. */
-const leaseMilliseconds = 6_000;
-export const renewMilliseconds = 2_000;
+export type LeaseOf = Readonly<{
+  prefix: string;
+  consumer: string;
+  /** A consumer that is killed is replaced after this; one that lives renews several times in it. */
+  leaseMilliseconds: number;
+}>;
 
 export type PartitionLeases = Readonly<{
   /** Renews what is held, gives up what is over the fair share, takes what is free. @returns what is held now */
@@ -18,16 +21,17 @@ export type PartitionLeases = Readonly<{
 const renewScript = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0`;
 const releaseScript = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0`;
 
-export function createPartitionLeases(redis: RedisConnection, prefix: string, consumer: string): PartitionLeases {
+export function createPartitionLeases(redis: RedisConnection, of: LeaseOf): PartitionLeases {
+  const { prefix, consumer, leaseMilliseconds } = of;
   const held = new Set<number>();
   const keyOf = (partition: number): string => `${prefix}:owner:${partition}`;
   const consumers = `${prefix}:consumers`;
 
   async function fairShare(): Promise<number> {
-    const [seconds] = await redis.time();
-    const now = Number(seconds) * 1000;
+    const [seconds, microseconds] = await redis.time();
+    const now = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
     await redis.zadd(consumers, now, consumer);
-    await redis.zremrangebyscore(consumers, 0, now - leaseMilliseconds - 1000);
+    await redis.zremrangebyscore(consumers, 0, now - leaseMilliseconds);
     return Math.ceil(partitionCount / Math.max(1, await redis.zcard(consumers)));
   }
 

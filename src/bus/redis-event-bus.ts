@@ -8,7 +8,7 @@ import type { Logger } from '../platform/logger.ts';
 import { connectBlockingRedis, connectRedis, type RedisConnection } from '../platform/redis.ts';
 import type { BusTransport, EventHandler, SubscribeOptions, Unsubscribe } from './event-bus.ts';
 import { createHandlerRegistry, type HandlerRegistry } from './handler-registry.ts';
-import { createPartitionLeases, renewMilliseconds, type PartitionLeases } from './partition-leases.ts';
+import { createPartitionLeases } from './partition-leases.ts';
 import {
   acknowledge,
   addToStream,
@@ -28,8 +28,11 @@ export type RedisEventBusDeps = Readonly<{
   decode: (event: WireEvent) => StoredEvent;
   /** Keeps services apart that share a Redis. */
   prefix?: string;
+  /** How long a consumer that was killed keeps its partitions. */
+  leaseMilliseconds?: number;
 }>;
 
+const defaultLeaseMilliseconds = 6_000;
 const blockMilliseconds = 2_000;
 const readCount = 50;
 const longestRetryMilliseconds = 30_000;
@@ -51,7 +54,7 @@ export class RedisEventBus implements BusTransport {
   constructor(deps: RedisEventBusDeps) {
     this.#deps = deps;
     this.#prefix = deps.prefix ?? 'athyper';
-    this.#registry = createHandlerRegistry(deps.db);
+    this.#registry = createHandlerRegistry({ db: deps.db });
     this.#redis = connectRedis(deps.url, { name: 'athyper-bus', logger: deps.logger });
   }
 
@@ -90,7 +93,12 @@ export class RedisEventBus implements BusTransport {
   /** Holds a fair share of the partitions and runs a reader for each; survives a Redis that is away. */
   async #shareWork(): Promise<void> {
     const { logger } = this.#deps;
-    const leases = createPartitionLeases(this.#redis, this.#prefix, this.#consumer);
+    const leaseMilliseconds = this.#deps.leaseMilliseconds ?? defaultLeaseMilliseconds;
+    const leases = createPartitionLeases(this.#redis, {
+      prefix: this.#prefix,
+      consumer: this.#consumer,
+      leaseMilliseconds,
+    });
     const readers = new Map<number, Reader>();
     const ending = new Map<number, Promise<void>>();
     // Not awaited by the loop: while a slow handler ends, the leases of the other partitions are renewed.
@@ -110,7 +118,7 @@ export class RedisEventBus implements BusTransport {
       } catch (error) {
         logger.warn({ err: error }, 'the bus cannot renew its partitions; trying again');
       }
-      await sleep(renewMilliseconds, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+      await sleep(leaseMilliseconds / 3, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
     }
     await Promise.all([...readers].map(async ([partition, reader]) => await (ending.get(partition) ?? reader.stop())));
     await leases.leave().catch(() => logger.debug('leases are left to run out'));

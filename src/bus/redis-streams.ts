@@ -5,7 +5,7 @@ import type { RedisConnection } from '../platform/redis.ts';
 
 /** How many consumers can share the work; more processes than this stand by. */
 export const partitionCount = 8;
-export const group = 'handlers';
+const group = 'handlers';
 export const partitions: readonly number[] = Array.from({ length: partitionCount }, (_, index) => index);
 export const streamOf = (prefix: string, partition: number): string => `${prefix}:events:${partition}`;
 

@@ -6,7 +6,7 @@ export type EventMetadata = Readonly<{
   tenantId: string;
   /** The actor. */
   userId?: string | undefined;
-  /** One per command from outside; every event and log line that follows from it carries it. */
+  /** One per command from outside; every event that follows from it carries it. */
   correlationId?: string | undefined;
   /** The event that was being handled when this one was made. */
   causationId?: string | undefined;

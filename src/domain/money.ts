@@ -30,6 +30,14 @@ export class Money {
     return new Money(this.#amount * quantity, this.currency);
   }
 
+  /** For people: `39.98 EUR`, `500 JPY`. */
+  toString(): string {
+    const digits =
+      new Intl.NumberFormat('en', { style: 'currency', currency: this.currency }).resolvedOptions()
+        .maximumFractionDigits ?? 2;
+    return `${(this.#amount / 10 ** digits).toFixed(digits)} ${this.currency}`;
+  }
+
   equals(other: Money): boolean {
     return other.currency === this.currency && other.#amount === this.#amount;
   }

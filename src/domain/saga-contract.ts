@@ -47,7 +47,7 @@ export type RefundOrderInput = Readonly<{
 export type CancellationRequested = Readonly<{ eventId: string; reason: string; cancelledBy: string }>;
 export type PaymentCallback = Readonly<{ eventId: string; paymentId: string }>;
 
-export type OrderSagaResult = Readonly<{ status: 'confirmed' | 'cancelled'; paymentId?: string }>;
+export type OrderSagaResult = Readonly<{ status: 'confirmed' | 'cancelled'; paymentId?: string; reason?: string }>;
 /** `waiting`: the gateway says pending; the callback, or the deadline, decides. */
 export type ChargeResult = Readonly<{ paymentId: string; status: 'charged' | 'waiting' }>;
 

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { StartupError } from '../platform/startup-error.ts';
-import { startChild, stopChild, type Adopt, type Child } from './children/child.ts';
+import { endsWithin, startChild, stopChild, type Adopt, type Child, type StopStep } from './children/child.ts';
 import { lastWords, logPath, logSize, openLog, wordsSince } from './children/log-file.ts';
 import { accountForPostgres, outsideFolder, type Account } from './postgres/account.ts';
 import { makeCluster, postgresPassword, superuser } from './postgres/cluster.ts';
@@ -34,6 +34,15 @@ export type RunningPostgres = Readonly<{
 
 /** A recovery after a crash of the machine may take this long. */
 const startLimitMs = 120_000;
+/** A postmaster that was killed leaves processes behind that end, and free the data, a moment later. */
+const lingerLimitMs = 10_000;
+const strangerLimitMs = 5000;
+
+const stopSteps: readonly StopStep[] = [
+  { signal: 'SIGINT', waitMs: 8000 },
+  { signal: 'SIGQUIT', waitMs: 3000 },
+  { signal: 'SIGKILL', waitMs: 2000 },
+];
 
 /** The order in which PostgreSQL is told to end: fast, immediate, at once. */
 const postgresSignals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGKILL'];
@@ -56,31 +65,21 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
   checkVersion(data, folder, programs.majorVersion);
 
   const log = logPath(folder, 'postgres');
-  const since = logSize(log);
-  const child = await launch({
-    programs,
-    data,
-    account,
-    environment,
-    log,
-    port: options.port,
-    durable: options.durable,
-  });
-  options.adopt(child.pid, postgresSignals);
-  const stop = () =>
-    stopChild(child, [
-      { signal: 'SIGINT', waitMs: 8000 },
-      { signal: 'SIGQUIT', waitMs: 3000 },
-      { signal: 'SIGKILL', waitMs: 2000 },
-    ]);
   const url = `postgres://${superuser}:${password}@127.0.0.1:${options.port}/postgres`;
-  try {
-    await untilItAnswers(url, child);
-  } catch (error) {
-    await stop();
-    throw startError({ error, log, since, port: options.port, data: data.path, folder });
+  const { port, durable, adopt } = options;
+  for (const limit = Date.now() + lingerLimitMs; ; await delay(200)) {
+    const since = logSize(log);
+    const child = await launch({ programs, data, account, environment, log, port, durable, adopt });
+    const stop = () => stopChild(child, stopSteps);
+    try {
+      await untilItAnswers(url, data.path, child);
+      return { url, pid: child.pid, ended: child.ended, stop };
+    } catch (error) {
+      await stop();
+      const waitsForOld = wordsSince(log, since).includes('pre-existing shared memory block');
+      if (!waitsForOld || Date.now() > limit) throw startError({ error, log, since, port, data: data.path, folder });
+    }
   }
-  return { url, pid: child.pid, ended: child.ended, stop };
 }
 
 /** A taken port says nothing against the data, and nobody should be told to remove that. */
@@ -107,6 +106,7 @@ async function launch(
     log: string;
     port: number;
     durable: boolean;
+    adopt: Adopt;
   }>,
 ): Promise<Child> {
   const settings = {
@@ -134,32 +134,45 @@ async function launch(
       // The checkout may be closed to the account that runs it, and PostgreSQL must be able to name its folder.
       folder: options.data.path,
       account: options.account,
+      adopt: options.adopt,
+      signals: postgresSignals,
     });
   } finally {
     closeSync(output);
   }
 }
 
-async function untilItAnswers(url: string, child: Child): Promise<void> {
+async function untilItAnswers(url: string, data: string, child: Child): Promise<void> {
   const limit = Date.now() + startLimitMs;
   for (;;) {
     if (child.hasEnded()) throw new Error(`it ended with ${await child.ended}`);
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 });
-    client.on('error', () => undefined);
     try {
-      await client.connect();
-      return;
+      if ((await askForData(url)) === data) return;
+      throw new Error('another PostgreSQL answers on its port');
     } catch (error) {
-      if (isWrongPassword(error)) throw error;
       if (Date.now() > limit) throw error;
-    } finally {
-      await client.end().catch(() => undefined);
+      // Somebody else on the port, or somebody else's password: if the port is taken, ours is about to end over it.
+      if (!isNotReady(error) && !(await endsWithin(child, strangerLimitMs))) throw error;
     }
     await Promise.race([delay(30), child.ended]);
   }
 }
 
-/** The one refusal that waiting does not cure. */
-function isWrongPassword(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && error.code === '28P01';
+/** The data folder of the server that answers: on a port that was taken meanwhile it is not ours. */
+async function askForData(url: string): Promise<string | undefined> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ data_directory: string }>('SHOW data_directory');
+    return rows[0]?.data_directory;
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+/** What waiting cures: nobody listens yet, or it is still starting (57P03). */
+function isNotReady(error: unknown): boolean {
+  if (error instanceof pg.DatabaseError) return error.code === '57P03';
+  return error instanceof Error && !error.message.startsWith('another PostgreSQL');
 }

@@ -38,8 +38,6 @@ export type RunningTemporal = Readonly<{
 
 const startLimitMs = 60_000;
 
-const temporalSignals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGKILL'];
-
 /**
  * Starts the server and returns when the frontend serves the namespace and the Web UI answers. The ports must be free.
  * @throws StartupError with the server's last words; then nothing is left running.
@@ -50,7 +48,6 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
   const log = logPath(folder, 'temporal');
   const since = logSize(log);
   const child = await launch(options, folder, log);
-  options.adopt(child.pid, temporalSignals);
   const stop = () =>
     stopChild(child, [
       { signal: 'SIGTERM', waitMs: 6000 },
@@ -99,7 +96,7 @@ async function launch(options: TemporalOptions, folder: string, log: string): Pr
   );
   const output = openLog(log);
   try {
-    return await startChild({ program: options.cli, args, environment, output, folder });
+    return await startChild({ program: options.cli, args, environment, output, folder, adopt: options.adopt });
   } catch (error) {
     throw new StartupError(
       `The Temporal CLI ${options.cli} does not run: ${error instanceof Error ? error.message : String(error)}. Set TEMPORAL_CLI to one that does, or TEMPORAL_ADDRESS to a server.`,

@@ -9,13 +9,19 @@ export type SubscriptionLoop = Readonly<{
   ageMilliseconds(): number;
 }>;
 
+/** Wakes the loop after commits; see the outbox's. */
+type WakeUp = Readonly<{
+  mark(): number;
+  wait(milliseconds: number, signal: AbortSignal, mark: number): Promise<void>;
+}>;
+
 /** A commit shows only when every older transaction has ended, so a poke may come too early: polling finds it. */
 const pollMilliseconds = 250;
 const longestRetryMilliseconds = 30_000;
 
 export function runSubscription(
   runner: SubscriptionRunner,
-  deps: Readonly<{ logger: Logger; wait: (milliseconds: number, signal: AbortSignal) => Promise<void> }>,
+  deps: Readonly<{ logger: Logger; wakeUp: WakeUp }>,
 ): SubscriptionLoop {
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -24,11 +30,12 @@ export function runSubscription(
 
   async function run(): Promise<void> {
     while (!signal.aborted) {
+      const mark = deps.wakeUp.mark();
       try {
         const applied = await runner.runOnce();
         failures = 0;
         last = performance.now();
-        if (applied === 0) await deps.wait(pollMilliseconds, signal);
+        if (applied === 0) await deps.wakeUp.wait(pollMilliseconds, signal, mark);
       } catch (error) {
         failures += 1;
         deps.logger.error({ err: error, failures }, 'subscription batch failed; it is tried again');

@@ -28,15 +28,11 @@ export type Claim = Readonly<{
 
 /**
  * Leases due deliveries, at most one per aggregate: the one with no earlier undone delivery before it. The attempt is
- * counted here, so that one which kills its process is counted as well.
+ * counted here, so that one which kills its process is counted as well. Materialized: looked for once, whatever the plan.
  */
 export async function claimDeliveries(db: Db, claim: Claim): Promise<readonly ClaimedRow[]> {
   const { rows } = await sql<ClaimedRow>`
-    update outbox set
-      attempts = outbox.attempts + 1,
-      locked_by = ${claim.owner},
-      locked_until = now() + make_interval(secs => ${claim.leaseSeconds})
-    from (
+    with due as materialized (
       select head.id, head.destination from outbox head
       where head.destination = ${claim.destination}
         and not head.published
@@ -53,7 +49,12 @@ export async function claimDeliveries(db: Db, claim: Claim): Promise<readonly Cl
       order by head.next_attempt_at
       limit ${claim.limit}
       for update skip locked
-    ) due
+    )
+    update outbox set
+      attempts = outbox.attempts + 1,
+      locked_by = ${claim.owner},
+      locked_until = now() + make_interval(secs => ${claim.leaseSeconds})
+    from due
     where outbox.id = due.id and outbox.destination = due.destination
     returning outbox.id, outbox.event_type, outbox.aggregate_id, outbox.aggregate_type, outbox.version,
       outbox.payload, outbox.metadata, outbox.schema_version, outbox.occurred_at,
@@ -101,7 +102,7 @@ export async function recordFailure(
     where id = ${id}::uuid and destination = ${owned.destination} and locked_by = ${owned.owner}`.execute(db);
 }
 
-/** What `/readyz` of every process looks at. */
+/** What `/readyz` of a process without loops of its own shows. */
 export async function recordHeartbeat(db: Db, owned: Owned): Promise<void> {
   await sql`
     insert into relay_heartbeats (destination, relay, last_round_at) values (${owned.destination}, ${owned.owner}, now())

@@ -15,9 +15,10 @@ const url = (...protocols: readonly string[]) =>
       `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
     );
 
-/** Every variable that the service knows. `.describe()` is what `--help` and the compose test show. */
+/** Every variable that the service knows. `.describe()` is what an error about it says. */
 const environmentSchema = z.object({
   PORT: port.default(3000).describe('port of the HTTP API'),
+  HOST: z.string().min(1).optional().describe('address to listen on; unset: all of them, in `dev` only this machine'),
   HEALTH_PORT: port.optional().describe('port of /healthz and /readyz in a worker, relay or consumer; unset: none'),
   DATABASE_URL: url('postgres:', 'postgresql:').optional().describe("the project's PostgreSQL"),
   DATABASE_DIRECT_URL: url('postgres:', 'postgresql:')
@@ -77,6 +78,7 @@ export type Settings = Readonly<{
   port: number;
   /** PORT was set by hand: then a taken port is an error and never evaded. */
   portIsExplicit: boolean;
+  host: string | undefined;
   healthPort: number | undefined;
   databaseUrl: string | undefined;
   databaseDirectUrl: string | undefined;
@@ -115,6 +117,7 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
   return {
     port: values.PORT,
     portIsExplicit: given['PORT'] !== undefined,
+    host: values.HOST,
     healthPort: values.HEALTH_PORT,
     databaseUrl: values.DATABASE_URL,
     databaseDirectUrl: values.DATABASE_DIRECT_URL,

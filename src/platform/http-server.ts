@@ -6,15 +6,24 @@ import { StartupError } from './startup-error.ts';
 /** Idle keep-alive connections get this long to notice; what is still open then is cut. */
 const drainMilliseconds = 5_000;
 
+export type Address = Readonly<{
+  port: number;
+  /** Undefined: on all addresses of the machine. */
+  host: string | undefined;
+  /** What a person sets to have another port. */
+  variable: string;
+}>;
+
 /** @throws StartupError where the port is taken or may not be used */
-export async function listen(app: RequestListener, port: number, variable: string): Promise<Running> {
+export async function listen(app: RequestListener, at: Address): Promise<Running> {
+  const { port, host, variable } = at;
   const server = createServer(app);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const why = error.code === 'EADDRINUSE' ? 'is taken by another program' : `cannot be used (${error.message})`;
       reject(new StartupError(`Port ${port} ${why}. Stop that program, or set ${variable} to another port.`));
     });
-    server.listen(port, resolve);
+    server.listen({ port, host }, resolve);
   });
   return {
     async stop() {

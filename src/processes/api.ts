@@ -30,7 +30,7 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     webhookSecret: required(settings.paymentsWebhookSecret, 'PAYMENTS_WEBHOOK_SECRET'),
     sagaViews: createSagaViews({ db, client: temporal, uiUrl: uiUrlOf(parts), namespace: settings.temporalNamespace }),
   });
-  const server = await listen(app, settings.port, 'PORT');
+  const server = await listen(app, { port: settings.port, host: settings.host, variable: 'PORT' });
   const cleanUp = setInterval(() => void deleteOldKeys(parts), hour).unref();
   return {
     async stop() {

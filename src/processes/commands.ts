@@ -10,6 +10,8 @@ const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join('
 
 /** Runs a role to its end. Exit code 1 with one line on standard error where a person has to mend something. */
 export async function runCommand(args: readonly string[]): Promise<void> {
+  // Whoever read our output may go (`npm run demo | head`); the service does not go with it.
+  process.stdout.on('error', () => undefined);
   try {
     const role = roles.find((known) => known === args[0]);
     if (role === undefined || args.length !== 1) throw new StartupError(`${usage}.`);
@@ -41,7 +43,7 @@ async function run(role: Role): Promise<void> {
       process.stdout.write(done.length === 0 ? 'The database is up to date.\n' : `Migrated: ${done.join(', ')}.\n`);
       break;
     }
-    // Loaded on demand: production has none of the embedded stack's packages.
+    // Loaded on demand: an image for production has no embedded PostgreSQL.
     case 'dev':
       await (await import('./dev.ts')).runDev({ playDemo: false });
       break;

@@ -18,17 +18,23 @@ const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** `npm start`. Stays up until it is stopped. @throws StartupError where a person has to mend something */
 export async function runDev(options: Readonly<{ playDemo: boolean }>): Promise<void> {
+  const loaded = { name: 'loading the program', ms: Math.round(performance.now()) };
   const stop = listenForStop();
   const environment = inheritedEnvironment();
   watchParent({ environment, onGone: () => stop.request('npm is gone') });
   const given = readSettings('dev');
-  const settings = { ...given, shutdownGraceSeconds: Math.min(given.shutdownGraceSeconds, graceSeconds) };
+  const settings = {
+    ...given,
+    // Anyone who reaches the API may order: on a developer's machine that is the developer.
+    host: given.host ?? '127.0.0.1',
+    shutdownGraceSeconds: Math.min(given.shutdownGraceSeconds, graceSeconds),
+  };
   const folder = resolve(settings.dataDir);
   print(`Starting Athyper Sagas in ${folder} (the first start may take a minute).`);
   const searchAttributes = Object.fromEntries(sagaSearchAttributes.map((name) => [name, 'Keyword'] as const));
   const signal = stop.signal;
   const stack = await startEmbeddedStack({ settings, environment, searchAttributes, report: print, signal });
-  const timings: Timing[] = [...stack.timings];
+  const timings: Timing[] = [loaded, ...stack.timings];
   const logger = createLogger({ level: settings.logLevel, role: 'dev', file: `${folder}/logs/service.log` });
   const running = await startService(stack, timings, logger);
   const forget = announceService(folder, { apiUrl: apiUrlOf(stack), temporalUiUrl: stack.settings.temporalUiUrl });

@@ -1,7 +1,6 @@
 // What /readyz looks at in each role.
 import { sql } from 'kysely';
 import type { ReadinessCheck, ReadinessChecks } from '../http/health-routes.ts';
-import type { OutboxProcessor } from '../outbox/relay.ts';
 import { readLoopAges } from '../outbox/outbox-rows.ts';
 import { checkTemporal } from '../platform/temporal-client.ts';
 import type { Parts } from './parts.ts';
@@ -10,6 +9,9 @@ import type { RunningWorker } from './worker.ts';
 /** A round waits 30 s for its slowest delivery at most, so a loop that is older than this has stopped. */
 const oldestLoopMilliseconds = 45_000;
 const temporalMilliseconds = 1_500;
+
+/** The relay's loops by destination, and those of the subscriptions by name. */
+type Loops = Readonly<Record<string, Readonly<{ loopAgeMilliseconds(): number | undefined }>>>;
 
 const database =
   ({ db }: Parts): ReadinessCheck =>
@@ -27,7 +29,7 @@ const temporal =
 
 /** This process's own loops. */
 const ownLoops =
-  (loops: Readonly<Record<string, OutboxProcessor>>): ReadinessCheck =>
+  (loops: Loops): ReadinessCheck =>
   async () => {
     const ages = Object.entries(loops).map(([destination, loop]) => [destination, loop.loopAgeMilliseconds()] as const);
     const late = ages
@@ -51,8 +53,6 @@ const worker =
   ({ isPolling }: RunningWorker): ReadinessCheck =>
   async () =>
     isPolling() ? { ok: true } : { ok: false, detail: 'the worker does not poll Temporal yet' };
-
-type Loops = Readonly<Record<string, OutboxProcessor>>;
 
 export const apiReadiness = (parts: Parts): ReadinessChecks => ({
   database: database(parts),

@@ -51,8 +51,9 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
     case 'relay': {
       const relay = startRelay(parts);
       yield relay;
-      yield startSubscriptions(parts);
-      yield await startHealth(parts, relayReadiness(parts, relay.loops));
+      const subscriptions = startSubscriptions(parts);
+      yield subscriptions;
+      yield await startHealth(parts, relayReadiness(parts, { ...relay.loops, ...subscriptions.loops }));
       break;
     }
     case 'consumer':
@@ -67,8 +68,9 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       if (parts.settings.redisUrl !== undefined) yield await startConsumer(parts);
       const relay = startRelay(parts);
       yield relay;
-      yield startSubscriptions(parts);
-      yield await startApi(parts, allReadiness(parts, relay.loops, worker));
+      const subscriptions = startSubscriptions(parts);
+      yield subscriptions;
+      yield await startApi(parts, allReadiness(parts, { ...relay.loops, ...subscriptions.loops }, worker));
     }
   }
 }
@@ -76,5 +78,6 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
 /** Roles without HTTP of their own answer probes on HEALTH_PORT, where it is set. */
 async function startHealth({ settings }: Parts, checks: ReadinessChecks): Promise<Running> {
   if (settings.healthPort === undefined) return { stop: async () => {} };
-  return await listen(createHealthApp(checks), settings.healthPort, 'HEALTH_PORT');
+  const { healthPort: port, host } = settings;
+  return await listen(createHealthApp(checks), { port, host, variable: 'HEALTH_PORT' });
 }

@@ -7,12 +7,21 @@ import type { Parts } from './parts.ts';
 
 const subscriptions: readonly Subscription[] = [productSalesSubscription];
 
-export function startSubscriptions({ db, store, wakeUp, logger }: Parts): Running {
-  const loops = subscriptions.map((subscription) =>
-    runSubscription(createSubscription({ db, store }, subscription), {
+export type RunningSubscriptions = Running & Readonly<{ loops: Readonly<Record<string, LoopWithAge>> }>;
+type LoopWithAge = Readonly<{ loopAgeMilliseconds(): number | undefined }>;
+
+export function startSubscriptions({ db, store, wakeUp, logger }: Parts): RunningSubscriptions {
+  const loops = subscriptions.map((subscription) => ({
+    name: subscription.name,
+    loop: runSubscription(createSubscription({ db, store }, subscription), {
       logger: logger.child({ subscription: subscription.name }),
-      wait: async (milliseconds, signal) => await wakeUp.wait(milliseconds, signal, wakeUp.mark()),
+      wakeUp,
     }),
-  );
-  return { stop: async () => void (await Promise.all(loops.map(async (loop) => await loop.stop()))) };
+  }));
+  return {
+    loops: Object.fromEntries(
+      loops.map(({ name, loop }) => [name, { loopAgeMilliseconds: () => loop.ageMilliseconds() }]),
+    ),
+    stop: async () => void (await Promise.all(loops.map(async ({ loop }) => await loop.stop()))),
+  };
 }

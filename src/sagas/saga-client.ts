@@ -11,6 +11,8 @@ export type SagaStartRequest = Readonly<{
   input: unknown;
   /** Shown in the Web UI's list and at the top of the run. */
   summary: string;
+  /** Markdown, in the run's details. */
+  details: string;
   searchAttributes: Readonly<Record<string, string>>;
 }>;
 
@@ -28,7 +30,7 @@ const mostBytes = 1_000_000;
 export function createSagaClient(deps: Readonly<{ client: Client; taskQueue: string }>): SagaClient {
   const { client, taskQueue } = deps;
   return {
-    async start({ workflow, workflowId, input, summary, searchAttributes }) {
+    async start({ workflow, workflowId, input, summary, details, searchAttributes }) {
       checkSize(input);
       try {
         const handle = await withDeadline(
@@ -42,6 +44,7 @@ export function createSagaClient(deps: Readonly<{ client: Client; taskQueue: str
               workflowIdReusePolicy: 'REJECT_DUPLICATE',
               workflowIdConflictPolicy: 'USE_EXISTING',
               staticSummary: summary,
+              staticDetails: details,
               typedSearchAttributes: keywords(searchAttributes),
             }),
         );

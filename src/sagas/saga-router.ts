@@ -1,6 +1,7 @@
 // Which event starts or signals which workflow.
 import type { EventOf } from '../domain/catalogue.ts';
 import type { EventMetadata, StoredEvent } from '../domain/event.ts';
+import { Money } from '../domain/money.ts';
 import {
   cancellationRequestedSignal,
   orderSagaId,
@@ -77,8 +78,9 @@ async function cancel(
       workflow: refundOrderName,
       workflowId: refundOrderId(orderId),
       input,
-      summary: `Refund of order ${orderId}`,
-      searchAttributes: { OrderId: orderId, TenantId: event.metadata.tenantId, SagaStatus: 'Running' },
+      summary: `Refund of order ${orderId}: ${reason}`,
+      details: `Asked for by ${cancelledBy}. The order's own saga: ${orderSagaId(orderId)}`,
+      searchAttributes: searchAttributesOf(orderId, customerIn(stream), event.metadata),
     });
   }
   const message: CancellationRequested = { eventId: event.eventId, reason, cancelledBy };
@@ -105,16 +107,31 @@ function orderSagaStart(event: StoredEvent<EventOf<'order.submitted'>>, limits: 
     workflow: orderSagaName,
     workflowId: orderSagaId(orderId),
     input,
-    summary: `Order ${orderId}: ${items.length} products, ${total} ${currency} by ${paymentMethod}`,
-    searchAttributes: {
-      OrderId: orderId,
-      CustomerId: customerId,
-      TenantId: metadata.tenantId,
-      SagaStatus: 'Running',
-      SagaStep: 'start',
-    },
+    summary: `Order of ${items.length === 1 ? 'one product' : `${items.length} products`}: ${Money.of(total, currency).toString()} by ${paymentMethod}`,
+    details: items
+      .map(({ productId, quantity, price }) => itemLine(productId, quantity, Money.of(price, currency)))
+      .join('\n'),
+    searchAttributes: searchAttributesOf(orderId, customerId, metadata),
   };
 }
+
+const itemLine = (productId: string, quantity: number, price: Money): string =>
+  `- ${quantity} × ${productId} at ${price.toString()}`;
+
+function customerIn(stream: readonly StoredEvent[]): string {
+  const created = stream.find(({ eventType }) => eventType === 'order.created') as StoredEvent<
+    EventOf<'order.created'>
+  >;
+  return created.payload.customerId;
+}
+
+const searchAttributesOf = (orderId: string, customerId: string, { tenantId }: EventMetadata) => ({
+  OrderId: orderId,
+  CustomerId: customerId,
+  TenantId: tenantId,
+  SagaStatus: 'Running',
+  SagaStep: 'start',
+});
 
 /** What the saga does from here on is caused by this event. */
 const causedBy = ({ metadata, eventId }: StoredEvent): EventMetadata => ({ ...metadata, causationId: eventId });

@@ -76,9 +76,9 @@ export function createSagaViews(
           .executeTakeFirst(),
         db.selectFrom('saga_steps').selectAll().where('workflow_id', '=', workflowId).execute(),
       ]);
-      // A draft that was cancelled has no saga either.
-      if (order === undefined || order.status === 'draft' || (order.status === 'cancelled' && start === undefined))
-        return undefined;
+      // A draft that was cancelled has no saga either, and a submitted order has one before it is started.
+      if (order === undefined || order.status === 'draft') return undefined;
+      if (order.status === 'cancelled' && start === undefined && !(await wasSubmitted(db, orderId))) return undefined;
       const steps = new Map(rows.map((row) => [row.step, row]));
       const isOpen = order.status === 'submitted' && start?.state === 'started';
       const live = isOpen ? await liveAttempts(workflowId) : new Map<string, number>();
@@ -96,6 +96,16 @@ export function createSagaViews(
       };
     },
   };
+}
+
+async function wasSubmitted(db: Db, orderId: string): Promise<boolean> {
+  const event = await db
+    .selectFrom('events')
+    .select('id')
+    .where('aggregate_id', '=', orderId)
+    .where('event_type', '=', 'order.submitted')
+    .executeTakeFirst();
+  return event !== undefined;
 }
 
 function statusOf(order: OrderStatus, steps: readonly Readonly<{ state: StepState }>[]): SagaStatus {

@@ -236,7 +236,7 @@ describe('a pending payment', () => {
     await callback(service, { orderId, paymentId, outcome: 'completed' });
     expect(await service.ledger(orderId)).toMatchObject({ ...nothingHeld, captures: 0 });
     expect(await paymentOf(orderId)).toMatchObject({ status: 'voided' });
-    expect(await run(orderId).result()).toEqual({ status: 'cancelled' });
+    expect(await run(orderId).result()).toEqual({ status: 'cancelled', reason: 'changed my mind' });
     expect((await service.parts.store.getEvents(orderId)).at(-1)).toMatchObject({
       eventType: 'order.cancelled',
       payload: { reason: 'changed my mind', cancelledBy: 'customer' },

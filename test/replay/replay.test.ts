@@ -57,16 +57,15 @@ beforeAll(async () => {
 describe('the kept histories', () => {
   it('are there for every path', async () => {
     const files = await readdir(folder);
-    expect(files.toSorted()).toEqual(
-      Object.keys(sagaPaths)
-        .map((name) => `${name}.json`)
-        .toSorted(),
-    );
+    expect(files).toEqual(expect.arrayContaining(Object.keys(sagaPaths).map((name) => `${name}.json`)));
   });
 
+  // An older history may stay beside a newer one of its path, under another name: a patch has to serve both.
   it('replay on the workflows of today', async () => {
-    const expected = Object.fromEntries(Object.keys(sagaPaths).map((name) => [name, undefined]));
-    expect(await replay(workflowsPath)).toEqual(expected);
+    const files = await readdir(folder);
+    expect(await replay(workflowsPath)).toEqual(
+      Object.fromEntries(files.map((file) => [file.replace('.json', ''), undefined])),
+    );
   });
 
   it('fail on workflows that were changed without a patch, so a replay that passes means something', async () => {

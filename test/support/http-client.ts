@@ -2,30 +2,38 @@
 import { randomUUID } from 'node:crypto';
 import { Webhook } from 'standardwebhooks';
 
-export type Reply<T = Record<string, unknown>> = Readonly<{ status: number; body: T; headers: Headers }>;
+export type Reply = Readonly<{ status: number; body: unknown; headers: Headers }>;
 
 export type HttpClient = Readonly<{
-  get<T>(path: string): Promise<Reply<T>>;
-  put<T>(path: string, body: unknown): Promise<Reply<T>>;
-  post<T>(path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Reply<T>>;
+  get(path: string): Promise<Reply>;
+  put(path: string, body: unknown): Promise<Reply>;
+  post(path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Reply>;
 }>;
 
 export function createHttpClient(url: string): HttpClient {
-  async function call<T>(
+  async function call(
     method: string,
     path: string,
     body?: unknown,
     headers: Readonly<Record<string, string>> = {},
-  ): Promise<Reply<T>> {
+  ): Promise<Reply> {
     const response = await fetch(`${url}${path}`, {
       method,
       // A connection that is kept would be cut when the process at its other end is killed.
-      headers: { Connection: 'close', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
+      headers: {
+        Connection: 'close',
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+        ...headers,
+      },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
       signal: AbortSignal.timeout(40_000),
     });
     const text = await response.text();
-    return { status: response.status, body: (text === '' ? undefined : JSON.parse(text)) as T, headers: response.headers };
+    return {
+      status: response.status,
+      body: text === '' ? undefined : JSON.parse(text),
+      headers: response.headers,
+    };
   }
   return {
     get: async (path) => await call('GET', path),
@@ -49,9 +57,14 @@ export async function createOrder(
 ): Promise<string> {
   const { quantity = 2, paymentMethod = 'pm_ok', productId = 'lamp' } = order;
   const items = [{ productId, quantity, price: 1500 }];
-  const created = await client.post<OrderReply>('/orders', { customerId: 'c-1', currency: 'EUR', items, paymentMethod });
+  const created = await client.post('/orders', {
+    customerId: 'c-1',
+    currency: 'EUR',
+    items,
+    paymentMethod,
+  });
   if (created.status !== 201) throw new Error(`${created.status}: ${JSON.stringify(created.body)}`);
-  return created.body.orderId;
+  return (created.body as OrderReply).orderId;
 }
 
 export type CallbackBody = Readonly<{
@@ -64,7 +77,7 @@ export type CallbackBody = Readonly<{
 }>;
 
 /** The gateway's callback, signed by the reference implementation of Standard Webhooks. */
-export async function sendCallback(client: HttpClient, secret: string, callback: CallbackBody): Promise<Reply<unknown>> {
+export async function sendCallback(client: HttpClient, secret: string, callback: CallbackBody): Promise<Reply> {
   const body = JSON.stringify(callback);
   const id = `msg_${randomUUID()}`;
   const now = new Date();

@@ -36,9 +36,9 @@ export async function startRedis(): Promise<TestRedis> {
     environment: process.env,
     output,
     folder,
+    adopt: watchdog.adopt,
   });
   closeSync(output);
-  watchdog.adopt(child.pid, ['SIGTERM', 'SIGKILL']);
   watchdog.removeAfterwards(folder);
   const stop = async () => {
     await stopChild(child, [

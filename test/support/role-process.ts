@@ -56,7 +56,8 @@ export function createRoleProcesses(environment: Readonly<Record<string, string>
     const port = await findFreePort();
     const child = spawn(process.execPath, args, {
       env: {
-        ...{ PATH: process.env['PATH'], HOME: process.env['HOME'] },
+        PATH: process.env['PATH'],
+        HOME: process.env['HOME'],
         ...environment,
         LOG_LEVEL: 'info',
         ...(name === 'api' || name === 'all' ? { PORT: String(port) } : { HEALTH_PORT: String(port) }),

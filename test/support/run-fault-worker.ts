@@ -48,7 +48,7 @@ const stop = listenForStop();
 const settings = readSettings('worker');
 const parts = createParts(settings, { role: 'worker', runsLoops: false });
 installTemporalRuntime(parts.logger);
-const worker = await startWorker(heldParts(parts));
+const worker = startWorker(heldParts(parts));
 parts.logger.info('started');
 await runUntilStopped(
   { stop: async () => await stopAll([worker, { stop: parts.close }]) },

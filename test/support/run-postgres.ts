@@ -4,6 +4,7 @@ import { startPostgres } from '../../src/embedded/postgres.ts';
 import { startWatchdog } from '../../src/embedded/watchdog.ts';
 import { StartupError } from '../../src/platform/startup-error.ts';
 
+const told = new Promise((resolve) => process.once('SIGTERM', resolve));
 const watchdog = startWatchdog(process.env);
 try {
   const postgres = await startPostgres({
@@ -15,7 +16,7 @@ try {
     adopt: watchdog.adopt,
   });
   process.stdout.write(`${JSON.stringify({ url: postgres.url, uid: process.getuid?.() })}\n`);
-  await new Promise((resolve) => process.once('SIGTERM', resolve));
+  await told;
   await postgres.stop();
 } catch (error) {
   if (!(error instanceof StartupError)) throw error;

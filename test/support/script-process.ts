@@ -1,7 +1,6 @@
 // Runs one of this folder's programs as a process of its own, which a test may kill.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { identifyProcess } from '../../src/embedded/children/process-identity.ts';
 
 export type ScriptProcess = Readonly<{
   pid: number;
@@ -53,9 +52,4 @@ export function runScript(script: string, options: ScriptOptions = {}): ScriptPr
   });
   serving.catch(() => undefined);
   return { pid: child.pid ?? 0, serving, ended, kill: (signal) => void child.kill(signal) };
-}
-
-/** Whether it runs, also where nobody has collected its end yet. */
-export function isAlive(pid: number): boolean {
-  return identifyProcess(pid) !== undefined;
 }

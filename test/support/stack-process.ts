@@ -1,8 +1,8 @@
 // What the tests of the embedded stack know of one that runs as a process of its own.
-import { readdirSync, readFileSync } from 'node:fs';
 import { isFree } from '../../src/embedded/children/free-port.ts';
 import type { CompletedSettings, Timing } from '../../src/embedded/stack.ts';
-import { isAlive, runScript, type ScriptOptions, type ScriptProcess } from './script-process.ts';
+import { childrenOf, isAlive } from './processes.ts';
+import { runScript, type ScriptOptions, type ScriptProcess } from './script-process.ts';
 
 export type StackProcess = Readonly<{
   process: ScriptProcess;
@@ -22,7 +22,6 @@ export function stackEnvironment(folder: string, more: NodeJS.ProcessEnv = {}): 
   return { PATH, HOME, XDG_CACHE_HOME, TEMPORAL_CLI, DATA_DIR: folder, ...more };
 }
 
-/** @param command another program than ours that runs run-stack.ts, with the rest of its options */
 export async function startStack(folder: string, options: ScriptOptions = {}): Promise<StackProcess> {
   const script = runScript('run-stack.ts', { environment: stackEnvironment(folder), ...options });
   return describeStack(script);
@@ -41,18 +40,4 @@ export async function whatIsLeft(stack: StackProcess): Promise<readonly string[]
   const alive = [stack.pid, ...stack.children].filter(isAlive).map((pid) => `process ${pid}`);
   const taken = await Promise.all(stack.ports.map(async (port) => ((await isFree(port)) ? [] : [`port ${port}`])));
   return [...alive, ...taken.flat()];
-}
-
-function childrenOf(parent: number): readonly number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      try {
-        const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-        return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent;
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
 }

@@ -24,18 +24,25 @@ export type ChildOptions = Readonly<{
   output: number;
   folder: string;
   account?: Readonly<{ uid: number; gid: number }> | undefined;
+  /** Is told of the process before the program begins, so that no kill -9 of ours can fall between. */
+  adopt?: Adopt;
+  /** For `adopt`; SIGTERM and SIGKILL unless told otherwise. */
+  signals?: readonly NodeJS.Signals[];
 }>;
+
+/** Waits for a line, and becomes the program; ends if nobody is left to send one. */
+const waitThenBecome = 'read -r go || exit 1; exec "$0" "$@" </dev/null';
 
 /**
  * Starts a program in a session of its own, so that Ctrl-C in the terminal reaches this process only, which then stops
  * its children in order.
- * @throws the system's error where the program cannot be run.
+ * @throws the system's error where nothing can be started; a program that cannot be run ends with exit code 126 or 127.
  */
 export async function startChild(options: ChildOptions): Promise<Child> {
-  const child = spawn(options.program, options.args, {
+  const child = spawn('/bin/sh', ['-c', waitThenBecome, options.program, ...options.args], {
     cwd: options.folder,
     env: options.environment,
-    stdio: ['ignore', options.output, options.output],
+    stdio: ['pipe', options.output, options.output],
     detached: true,
     ...(options.account === undefined ? {} : { uid: options.account.uid, gid: options.account.gid }),
   });
@@ -51,6 +58,9 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     throw await new Promise((resolve) => child.once('error', resolve));
   }
   child.on('error', () => undefined);
+  child.stdin?.on('error', () => undefined);
+  options.adopt?.(pid, options.signals ?? ['SIGTERM', 'SIGKILL']);
+  child.stdin?.end('go\n');
   return { pid, ended, hasEnded: () => over, signal: (signal) => void child.kill(signal) };
 }
 
@@ -66,7 +76,7 @@ export async function stopChild(child: Child, steps: readonly StopStep[]): Promi
 }
 
 /** Resolves to whether the child ended within the time. */
-async function endsWithin(child: Child, milliseconds: number): Promise<boolean> {
+export async function endsWithin(child: Child, milliseconds: number): Promise<boolean> {
   const patience = new AbortController();
   try {
     return await Promise.race([child.ended.then(() => true), delay(milliseconds, false, { signal: patience.signal })]);

@@ -1,18 +1,26 @@
 // Free ports of the loopback interface.
+import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
 /** Whether somebody could listen there now, on this address and on all of them. */
 export async function isFree(port: number): Promise<boolean> {
-  return (await listens(port, '127.0.0.1')) !== undefined && (await listens(port, undefined)) !== undefined;
+  return (await canListen(port, '127.0.0.1')) && (await canListen(port));
 }
+
+/**
+ * Below the ports that Linux (32768 and up) and macOS give to outgoing connections: one of these could take a port
+ * between our choice and its use, or while a kept one is not in use.
+ */
+const [lowest, highest] = [20_000, 32_767] as const;
 
 /** A port that is free now and none of `taken`. Whoever wants it should take it soon. */
 export async function findFreePort(taken: readonly number[] = []): Promise<number> {
-  for (;;) {
-    const port = await listens(0, '127.0.0.1');
-    if (port === undefined) throw new Error('The system has no free port.');
+  // By chance, so that two who look at the same time hardly find the same.
+  for (let attempt = 0; attempt < 1000; attempt += 1) {
+    const port = randomInt(lowest, highest + 1);
     if (!taken.includes(port) && (await isFree(port))) return port;
   }
+  throw new Error(`No port from ${lowest} to ${highest} is free.`);
 }
 
 /**
@@ -35,13 +43,12 @@ export async function holdPort(port: number): Promise<(() => Promise<void>) | un
     });
 }
 
-function listens(port: number, host: string | undefined): Promise<number | undefined> {
+function canListen(port: number, host?: string): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', () => resolve(undefined));
+    server.once('error', () => resolve(false));
     server.listen({ port, ...(host === undefined ? {} : { host }), exclusive: true }, () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : undefined));
+      server.close(() => resolve(true));
     });
   });
 }

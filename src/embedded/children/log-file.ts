@@ -30,14 +30,19 @@ export function wordsSince(path: string, since: number): string {
   }
 }
 
+/** PostgreSQL logs these as FATAL whenever we ask too early whether it serves. */
+const answerToUs = /the database system is (starting up|shutting down|in recovery mode|not yet accepting connections)/;
+
 /**
- * What the child said last, from byte `since` on: its last line that tells of a failure, or else its last line.
+ * What the child ended of, from byte `since` on: the line that tells of a failure, or else its last line.
  * An empty text where it said nothing.
  */
 export function lastWords(path: string, since = 0): string {
   const lines = wordsSince(path, since)
     .split('\n')
     .map((line) => line.trim())
-    .filter(Boolean);
-  return lines.findLast((line) => /\b(FATAL|PANIC|[Ee]rror)\b/.test(line)) ?? lines.at(-1) ?? '';
+    .filter((line) => line !== '' && !answerToUs.test(line));
+  const cause =
+    lines.find((line) => /\b(FATAL|PANIC)\b/.test(line)) ?? lines.findLast((line) => /\b[Ee]rror\b/.test(line));
+  return cause ?? lines.at(-1) ?? '';
 }

@@ -71,8 +71,8 @@ export async function makeCluster(
       output,
       folder: data,
       account,
+      adopt: options.adopt,
     });
-    options.adopt(child.pid, ['SIGTERM', 'SIGKILL']);
     const end = await child.ended;
     if (end !== 'exit code 0') {
       throw new StartupError(

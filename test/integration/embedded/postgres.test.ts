@@ -6,7 +6,7 @@ import { findFreePort } from '../../../src/embedded/children/free-port.ts';
 import { startPostgres, type RunningPostgres } from '../../../src/embedded/postgres.ts';
 import { StartupError } from '../../../src/platform/startup-error.ts';
 import { createDataDirs, type DataDirs } from '../../support/data-dirs.ts';
-import { isAlive } from '../../support/script-process.ts';
+import { isAlive } from '../../support/processes.ts';
 
 let dataDirs: DataDirs;
 let running: RunningPostgres[];

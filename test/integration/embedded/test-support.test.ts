@@ -2,8 +2,10 @@ import pg from 'pg';
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
 import { createTestDatabase } from '../../support/database.ts';
+import { childrenOf } from '../../support/processes.ts';
 import { startRedis } from '../../support/redis.ts';
 import { services } from '../../support/services.ts';
+import { startTimeSkipping } from '../../support/time-skipping.ts';
 
 async function connect(url: string): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: url });
@@ -48,4 +50,14 @@ test('a Redis on demand answers, and is gone when it is stopped', async () => {
   again.on('error', () => undefined);
   if (redis.pid !== undefined) await expect(again.connect()).rejects.toThrow();
   again.disconnect();
+});
+
+test('the time-skipping server passes a month in a moment, and is gone after its teardown', async () => {
+  const before = childrenOf(process.pid);
+  const { environment, tearDown } = await startTimeSkipping();
+  const begin = await environment.currentTimeMs();
+  await environment.sleep('30 days');
+  expect((await environment.currentTimeMs()) - begin).toBeGreaterThanOrEqual(30 * 24 * 3_600_000);
+  await tearDown();
+  await expect.poll(() => childrenOf(process.pid)).toEqual(before);
 });

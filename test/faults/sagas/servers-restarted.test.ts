@@ -1,0 +1,187 @@
+// PostgreSQL or Temporal goes away while sagas run, and comes back with its data.
+import { afterEach, expect, it } from 'vitest';
+import { findTemporalCli } from '../../../src/embedded/binaries/programs.ts';
+import { findFreePort } from '../../../src/embedded/children/free-port.ts';
+import { startPostgres, type RunningPostgres } from '../../../src/embedded/postgres.ts';
+import { startTemporal, type RunningTemporal } from '../../../src/embedded/temporal-server.ts';
+import { startWatchdog, type Watchdog } from '../../../src/embedded/watchdog.ts';
+import { orderSagaId } from '../../../src/domain/saga-contract.ts';
+import { migrateToLatest } from '../../../src/platform/migrate.ts';
+import { booksOf, expectBooksToBalance, letLeasesRunOut, runsOf } from '../../support/books.ts';
+import { createDataDirs } from '../../support/data-dirs.ts';
+import { createHttpClient, createOrder, type HttpClient } from '../../support/http-client.ts';
+import { createRoleProcesses, type RoleProcesses } from '../../support/role-process.ts';
+import { eventually, metadata, startSagaService, type SagaService } from '../../support/saga-service.ts';
+
+const stocked = { lamp: 200 };
+const methods = ['pm_ok', 'pm_flaky', 'pm_declined', 'pm_timeout'];
+
+const cleanUps: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
+});
+
+function watchdogAndFolder(): Readonly<{ watchdog: Watchdog; folder: string }> {
+  const watchdog = startWatchdog(process.env);
+  const dataDirs = createDataDirs();
+  cleanUps.push(async () => {
+    await watchdog.release();
+    dataDirs.remove();
+  });
+  return { watchdog, folder: dataDirs.create('data') };
+}
+
+async function serviceWith(environment: Readonly<Record<string, string>>): Promise<SagaService> {
+  const service = await startSagaService({ worker: false, relay: false, environment });
+  cleanUps.push(async () => await service.stop());
+  await service.stock(stocked.lamp);
+  return service;
+}
+
+function rolesFor(service: SagaService): RoleProcesses {
+  const roles = createRoleProcesses(service.environment);
+  cleanUps.push(async () => await roles.stop());
+  return roles;
+}
+
+async function submitMany(client: HttpClient, count: number): Promise<readonly string[]> {
+  return await Promise.all(
+    Array.from({ length: count }, async (_, index) => {
+      const orderId = await createOrder(client, { paymentMethod: methods[index % methods.length] ?? 'pm_ok' });
+      expect((await client.post(`/orders/${orderId}/submit`)).status).toBe(202);
+      return orderId;
+    }),
+  );
+}
+
+const endedCount = async ({ parts }: SagaService): Promise<number> =>
+  (await parts.db.selectFrom('orders').select('order_id').where('status', 'in', ['confirmed', 'failed']).execute())
+    .length;
+
+it('PostgreSQL, stopped in order and then crashed, comes back, and every saga goes on to its right end', async () => {
+  const { watchdog, folder } = watchdogAndFolder();
+  const port = await findFreePort();
+  const start = async (): Promise<RunningPostgres> =>
+    await startPostgres({
+      folder,
+      port,
+      durable: true,
+      environment: process.env,
+      report: () => undefined,
+      adopt: watchdog.adopt,
+    });
+  let postgres = await start();
+  cleanUps.push(async () => await postgres.stop());
+  await migrateToLatest(postgres.url);
+  const service = await serviceWith({ DATABASE_URL: postgres.url });
+  const roles = rolesFor(service);
+  const api = await roles.start('api');
+  await roles.start('relay');
+  await roles.start('worker');
+  const client = createHttpClient(api.url);
+
+  const first = await submitMany(client, 16);
+  await eventually(async () => ((await endedCount(service)) > 0 ? true : undefined));
+  await postgres.stop();
+  expect((await client.get('/readyz')).status).toBe(503);
+  expect((await client.post('/orders', { customerId: 'c', currency: 'EUR', items: [] })).status).toBe(503);
+  expect((await client.get('/healthz')).status).toBe(200);
+  let before = performance.now();
+  postgres = await start();
+  await untilReady(client);
+  console.log(`ready ${((performance.now() - before) / 1000).toFixed(1)} s after PostgreSQL was told to start again`);
+
+  const second = await submitMany(client, 16);
+  process.kill(postgres.pid, 'SIGQUIT');
+  await postgres.ended;
+  before = performance.now();
+  postgres = await start();
+  await untilReady(client);
+  // Deliveries whose end could not be written are still claimed.
+  await letLeasesRunOut(service.parts);
+  for (const orderId of [...first, ...second]) await service.ended(orderId);
+  console.log(`all ended ${((performance.now() - before) / 1000).toFixed(1)} s after the start after the crash`);
+  await expectBooksToBalance(service.parts, { stocked });
+  expect(await endedCount(service)).toBe(32);
+});
+
+async function untilReady(client: HttpClient): Promise<void> {
+  await eventually(async () => ((await client.get('/readyz')).status === 200 ? true : undefined));
+}
+
+it('Temporal, killed with -9, is away: orders are accepted, handlers run, and when it is back each has its saga, once', async () => {
+  const { watchdog, folder } = watchdogAndFolder();
+  const environment = process.env;
+  const cli = await findTemporalCli(environment['TEMPORAL_CLI'], { environment, report: () => undefined });
+  const port = await findFreePort();
+  const uiPort = await findFreePort([port]);
+  const start = async (): Promise<RunningTemporal> =>
+    await startTemporal({
+      cli,
+      folder,
+      durable: true,
+      port,
+      uiPort,
+      namespace: 'default',
+      // The relay registers what it needs.
+      searchAttributes: {},
+      environment,
+      adopt: watchdog.adopt,
+    });
+  let temporal = await start();
+  cleanUps.push(async () => await temporal.stop());
+  const service = await serviceWith({ TEMPORAL_ADDRESS: temporal.address, TEMPORAL_UI_URL: temporal.uiUrl });
+  const roles = rolesFor(service);
+  const api = await roles.start('api');
+  await roles.start('relay');
+  await roles.start('worker');
+  const client = createHttpClient(api.url);
+
+  const before = await submitMany(client, 12);
+  await eventually(async () => ((await endedCount(service)) > 0 ? true : undefined));
+  process.kill(temporal.pid, 'SIGKILL');
+  await temporal.ended;
+
+  const during = await submitMany(client, 12);
+  // One of them is cancelled at once: its start and its cancellation wait in this order.
+  const [cancelled = ''] = during;
+  await service.commands.cancel(cancelled, 'changed my mind', 'customer', metadata);
+  // Temporal's absence delays no handler.
+  await eventually(async () => {
+    const waiting = await service.parts.db
+      .selectFrom('outbox')
+      .select('id')
+      .where('destination', '=', 'bus')
+      .where('state', '=', 'pending')
+      .executeTakeFirst();
+    return waiting === undefined ? true : undefined;
+  });
+  const starts = await service.parts.db
+    .selectFrom('outbox')
+    .select(['state', 'attempts'])
+    .where('aggregate_id', 'in', during)
+    .where('destination', '=', 'temporal')
+    .execute();
+  expect(starts).toHaveLength(13);
+  expect(starts.every(({ state }) => state === 'pending')).toBe(true);
+  expect((await client.get('/readyz')).status).toBe(503);
+  const back = performance.now();
+  temporal = await start();
+  const seconds = (): string => ((performance.now() - back) / 1000).toFixed(1);
+  for (const orderId of during) await service.ended(orderId);
+  console.log(`orders of the outage ended ${seconds()} s after Temporal was told to start again`);
+  for (const orderId of before) await service.ended(orderId);
+  console.log(`orders that were under way ended ${seconds()} s after Temporal was told to start again`);
+  expect(await booksOf(service.parts, cancelled)).toMatchObject({ status: 'cancelled', net: 0 });
+  await expectBooksToBalance(service.parts, { stocked });
+  // An outage burns no attempts: what was claimed is given back.
+  const done = await service.parts.db
+    .selectFrom('outbox')
+    .select('attempts')
+    .where('aggregate_id', 'in', during)
+    .where('destination', '=', 'temporal')
+    .execute();
+  expect(done.every(({ attempts }) => attempts === 1)).toBe(true);
+  for (const orderId of [...before, ...during])
+    expect(await runsOf(service.parts, orderSagaId(orderId))).toHaveLength(1);
+});

@@ -1,0 +1,101 @@
+// The bus within one process.
+import { sql } from 'kysely';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { HandlerContext } from '../../../src/bus/event-bus.ts';
+import { InMemoryEventBus } from '../../../src/bus/in-memory-event-bus.ts';
+import type { StoredEvent } from '../../../src/domain/event.ts';
+import {
+  busContract,
+  effectsOf,
+  recordEffect,
+  recorder,
+  tableOfEffects,
+  type BusUnderTest,
+} from '../../support/bus-contract.ts';
+import { made, newThing, startEventLog, storedAt, type EventLog } from '../../support/event-log.ts';
+
+async function makeBus(log: EventLog): Promise<BusUnderTest> {
+  const bus = new InMemoryEventBus({ db: log.db });
+  const reports: string[] = [];
+  return await Promise.resolve({
+    bus,
+    reports,
+    async send(event: StoredEvent) {
+      for (;;) {
+        try {
+          await bus.deliver(event);
+          return;
+        } catch (error) {
+          if (!(error instanceof AggregateError) || reports.push(error.message) > 10) throw error;
+        }
+      }
+    },
+  });
+}
+
+busContract('InMemoryEventBus', makeBus);
+
+describe('a delivery in memory', () => {
+  let log: EventLog;
+  beforeAll(async () => {
+    log = await startEventLog();
+    await tableOfEffects.execute(log.db);
+  });
+  afterAll(async () => await log.stop());
+
+  it('resolves when the handlers have committed', async () => {
+    const { bus } = await makeBus(log);
+    const event = storedAt(made(newThing()), 1);
+    bus.subscribe('thing.made', recorder('named'), { name: 'named' });
+    await bus.deliver(event);
+    expect(await effectsOf(log, event.aggregateId)).toHaveLength(1);
+  });
+
+  it('rejects with every failure, each under its handler’s name', async () => {
+    const { bus } = await makeBus(log);
+    const fail = (message: string) => (): void => {
+      throw new Error(message);
+    };
+    bus.subscribe('thing.made', fail('one'), { name: 'first' });
+    bus.subscribe('thing.made', () => {}, { name: 'good' });
+    bus.subscribe('thing.made', async function second() {
+      await Promise.reject(new TypeError('two'));
+    });
+    bus.subscribe('thing.made', fail('three'));
+    const failure: unknown = await bus.deliver(storedAt(made(newThing()), 1)).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(AggregateError);
+    const { message, errors } = failure as AggregateError;
+    expect(message).toMatch(/^3 of 4 handlers failed \(first, second, .+\)$/);
+    expect(errors.map(String)).toEqual(['Error: one', 'TypeError: two', 'Error: three']);
+  });
+
+  it.each<[string, (context: HandlerContext) => Promise<unknown>]>([
+    ['never settles', async () => await new Promise(() => undefined)],
+    ['waits for a statement that never ends', async ({ tx }) => await sql`select pg_sleep(60)`.execute(tx)],
+  ])('gives up on a handler that %s: the others have run, and the bus works on', async (_, hang) => {
+    const bus = new InMemoryEventBus({ db: log.db, handlerSeconds: 1 });
+    const event = storedAt(made(newThing()), 1);
+    const remove = bus.subscribe('thing.made', async (__, context) => void (await hang(context)), { name: 'stuck' });
+    bus.subscribe('thing.made', recorder('good'), { name: 'good' });
+    await expect(bus.deliver(event)).rejects.toThrow('1 of 2 handlers failed (stuck)');
+    expect(await effectsOf(log, event.aggregateId)).toHaveLength(1);
+    remove();
+    await bus.deliver(event);
+    expect(await effectsOf(log, event.aggregateId)).toHaveLength(1);
+  });
+
+  it('has no effect of a handler that comes round after its time', async () => {
+    const bus = new InMemoryEventBus({ db: log.db, handlerSeconds: 0.2 });
+    const event = storedAt(made(newThing()), 1);
+    const wake = Promise.withResolvers<void>();
+    const late = Promise.withResolvers<unknown>();
+    bus.subscribe('thing.made', async (received, context) => {
+      await wake.promise;
+      await recordEffect('late', received as StoredEvent, context).then(late.resolve, late.resolve);
+    });
+    await expect(bus.deliver(event)).rejects.toThrow('handlers failed');
+    wake.resolve();
+    expect(await late.promise).toBeInstanceOf(Error);
+    expect(await effectsOf(log, event.aggregateId)).toEqual([]);
+  });
+});

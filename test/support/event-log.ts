@@ -1,0 +1,103 @@
+// An event store on a database of its own, with a catalogue of things instead of orders: store, outbox and bus know none.
+import { randomUUID } from 'node:crypto';
+import pino from 'pino';
+import { z } from 'zod';
+import type { DomainEvent, EventCatalogue, StoredEvent } from '../../src/domain/event.ts';
+import { newId } from '../../src/domain/ids.ts';
+import type { Routes } from '../../src/event-store/append.ts';
+import { createEventCodec, type EventCodec } from '../../src/event-store/event-codec.ts';
+import { PgEventStore } from '../../src/event-store/event-store.ts';
+import { createUnitOfWork, type RunUnitOfWork } from '../../src/event-store/unit-of-work.ts';
+import { connectDatabase, type Db } from '../../src/platform/database.ts';
+import type { Logger } from '../../src/platform/logger.ts';
+import { createTestDatabase } from './database.ts';
+
+export const things = {
+  'thing.made': { version: 1, schema: z.object({ name: z.string() }) },
+  'thing.counted': { version: 2, schema: z.object({ n: z.int() }) },
+  'thing.hidden': { version: 1, schema: z.object({}) },
+} as const satisfies EventCatalogue;
+
+/** Two destinations, one, and none. */
+const thingRoutes: Routes = { 'thing.made': ['left', 'right'], 'thing.counted': ['left'] };
+
+export type EventLog = Readonly<{
+  url: string;
+  db: Db;
+  codec: EventCodec;
+  store: PgEventStore;
+  unitOfWork: RunUnitOfWork;
+  /** How often a commit with events was reported. */
+  commits(): number;
+  stop(): Promise<void>;
+}>;
+
+export async function startEventLog(options: Readonly<{ poolSize?: number }> = {}): Promise<EventLog> {
+  const database = await createTestDatabase();
+  const db = connectDatabase({
+    url: database.url,
+    poolSize: options.poolSize ?? 20,
+    applicationName: 'test',
+    onIdleError: () => undefined,
+  });
+  const codec = createEventCodec(things);
+  let commits = 0;
+  const onCommitted = (): void => {
+    commits += 1;
+  };
+  const store = new PgEventStore({ db, codec, routes: thingRoutes, onCommitted });
+  return {
+    url: database.url,
+    db,
+    codec,
+    store,
+    unitOfWork: createUnitOfWork({ db, store, onCommitted }),
+    commits: () => commits,
+    async stop() {
+      await db.destroy();
+      await database.drop();
+    },
+  };
+}
+
+const metadata = { tenantId: 'default', correlationId: 'test' };
+export const newThing = (): string => `thing-${randomUUID()}`;
+
+function thing(aggregateId: string, eventType: keyof typeof things, payload: unknown): DomainEvent {
+  return {
+    eventId: newId(),
+    eventType,
+    occurredAt: new Date('2026-11-23T12:00:00.123Z'),
+    aggregateId,
+    aggregateType: 'thing',
+    payload,
+    metadata,
+  };
+}
+export const made = (aggregateId: string, name = 'lamp'): DomainEvent => thing(aggregateId, 'thing.made', { name });
+export const counted = (aggregateId: string, n: number): DomainEvent => thing(aggregateId, 'thing.counted', { n });
+export const hidden = (aggregateId: string): DomainEvent => thing(aggregateId, 'thing.hidden', {});
+
+/** As it comes out of the store, for what takes stored events and needs no store. */
+export const storedAt = (event: DomainEvent, version: number): StoredEvent => ({
+  ...event,
+  metadata,
+  version,
+  position: String(version),
+  schemaVersion: 1,
+});
+
+/** Keeps what was logged, as "message: error". */
+export function createLogBook(): Readonly<{ logger: Logger; lines: readonly string[] }> {
+  const lines: string[] = [];
+  const logger = pino(
+    { level: 'debug' },
+    {
+      write(line: string) {
+        const { msg, err } = JSON.parse(line) as { msg: string; err?: { message: string } };
+        lines.push(err === undefined ? msg : `${msg}: ${err.message}`);
+      },
+    },
+  );
+  return { logger, lines };
+}

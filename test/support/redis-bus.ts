@@ -1,0 +1,23 @@
+// A bus on the test's Redis, with a prefix of its own: the server may be shared.
+import { randomUUID } from 'node:crypto';
+import { RedisEventBus } from '../../src/bus/redis-event-bus.ts';
+import type { BusUnderTest } from './bus-contract.ts';
+import { createLogBook, type EventLog } from './event-log.ts';
+
+/** A consumer that is gone is replaced after this. */
+const leaseMilliseconds = 1_500;
+
+export type RedisBusUnderTest = BusUnderTest & Readonly<{ bus: RedisEventBus }>;
+
+export function makeRedisBus(log: EventLog, url: string, prefix = `test-${randomUUID()}`): RedisBusUnderTest {
+  const { logger, lines } = createLogBook();
+  const decode: ConstructorParameters<typeof RedisEventBus>[0]['decode'] = (row) => log.codec.decode(row);
+  const bus = new RedisEventBus({ url, db: log.db, logger, prefix, decode, leaseMilliseconds });
+  return {
+    bus,
+    send: async (event) => await bus.deliver(event),
+    get reports() {
+      return lines.filter((line) => line.startsWith('handlers failed'));
+    },
+  };
+}

@@ -1,0 +1,63 @@
+// Relays in the test's process, over a destination that the test writes: what arrived, in which order, how often.
+import type { StoredEvent } from '../../src/domain/event.ts';
+import { delivered, type Delivery, type DeliveryOutcome } from '../../src/outbox/delivery.ts';
+import { createRelay, type OutboxProcessor } from '../../src/outbox/relay.ts';
+import { createWakeUp, type WakeUp } from '../../src/outbox/wake-up.ts';
+import { createLogBook, type EventLog } from './event-log.ts';
+
+export type Arrival = Readonly<{ aggregateId: string; version: number; attempts: number }>;
+
+export type TestRelay = Readonly<{
+  relay: OutboxProcessor;
+  wakeUp: WakeUp;
+  logged: readonly string[];
+  stop(): Promise<void>;
+}>;
+
+export type TestRelayOptions = Readonly<{
+  deliver: (delivery: Delivery) => Promise<DeliveryOutcome | void>;
+  destination?: string;
+  afterDeadLetter?: 'block' | 'continue';
+  mostAttempts?: number;
+  concurrency?: number;
+  /** Listens for other processes' commits. */
+  listens?: boolean;
+}>;
+
+export function createTestRelay(log: EventLog, options: TestRelayOptions): TestRelay {
+  const { logger, lines } = createLogBook();
+  const wakeUp = createWakeUp({ db: log.db, logger, listenUrl: options.listens === true ? log.url : undefined });
+  const relay = createRelay({
+    db: log.db,
+    wakeUp,
+    logger,
+    decode: (row) => log.codec.decode(row),
+    policy: {
+      destination: options.destination ?? 'left',
+      deliver: async (delivery) => (await options.deliver(delivery)) ?? delivered,
+      afterDeadLetter: options.afterDeadLetter ?? 'continue',
+      mostAttempts: options.mostAttempts ?? 10,
+      concurrency: options.concurrency ?? 5,
+    },
+  });
+  return {
+    relay,
+    wakeUp,
+    logged: lines,
+    async stop() {
+      await relay.stop();
+      await wakeUp.close();
+    },
+  };
+}
+
+export const arrivalOf = ({ event, attempts }: Delivery): Arrival => ({
+  aggregateId: event.aggregateId,
+  version: event.version,
+  attempts,
+});
+
+export const versionsOf = (
+  events: readonly StoredEvent[] | readonly Arrival[],
+  aggregateId: string,
+): readonly number[] => events.filter((event) => event.aggregateId === aggregateId).map((event) => event.version);

@@ -1,0 +1,58 @@
+// The business parts on a database of their own: orders, stock and payments, without Temporal and without a relay.
+import { catalogue } from '../../src/domain/catalogue.ts';
+import type { EventMetadata } from '../../src/domain/event.ts';
+import { commandContext, newId } from '../../src/domain/ids.ts';
+import { createEventCodec } from '../../src/event-store/event-codec.ts';
+import { PgEventStore, type EventStore } from '../../src/event-store/event-store.ts';
+import { createUnitOfWork, type RunUnitOfWork } from '../../src/event-store/unit-of-work.ts';
+import { createProducts, type Products } from '../../src/inventory/products.ts';
+import { createOrderCommands, type OrderCommands } from '../../src/orders/order-commands.ts';
+import { createOrderQueries, type OrderQueries } from '../../src/orders/order-queries.ts';
+import { createOrderRepository, type EventSourcedOrderRepository } from '../../src/orders/order-repository.ts';
+import { createLedgerGateway } from '../../src/payments/ledger-gateway.ts';
+import type { PaymentGateway } from '../../src/payments/payment-gateway.ts';
+import { connectDatabase, type Db } from '../../src/platform/database.ts';
+import { eventRoutes } from '../../src/sagas/event-routes.ts';
+import { createTestDatabase } from './database.ts';
+
+export const tenantId = 'default';
+export const metadata: EventMetadata = { tenantId, correlationId: 'test' };
+
+export type Shop = Readonly<{
+  db: Db;
+  store: EventStore;
+  unitOfWork: RunUnitOfWork;
+  repository: EventSourcedOrderRepository;
+  commands: OrderCommands;
+  queries: OrderQueries;
+  products: Products;
+  gateway: PaymentGateway;
+  stop(): Promise<void>;
+}>;
+
+export async function startShop(): Promise<Shop> {
+  const database = await createTestDatabase();
+  const onIdleError = (): void => {};
+  const db = connectDatabase({ url: database.url, poolSize: 30, applicationName: 'test-shop', onIdleError });
+  const onCommitted = (): void => {};
+  const codec = createEventCodec(catalogue);
+  const store = new PgEventStore({ db, codec, routes: eventRoutes, onCommitted });
+  const unitOfWork = createUnitOfWork({ db, store, onCommitted });
+  const repository = createOrderRepository({ store, unitOfWork });
+  return {
+    db,
+    store,
+    unitOfWork,
+    repository,
+    commands: createOrderCommands({ repository }),
+    queries: createOrderQueries(db),
+    products: createProducts(db),
+    gateway: createLedgerGateway(db),
+    async stop() {
+      await db.destroy();
+      await database.drop();
+    },
+  };
+}
+
+export const ofOrder = (orderId = newId()) => ({ orderId, context: commandContext(metadata) });
