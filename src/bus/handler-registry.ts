@@ -30,9 +30,10 @@ export function createHandlerRegistry(deps: HandlerRegistryDeps): HandlerRegistr
     await db.transaction().execute(async (tx) => {
       // The server's limit comes after ours, for a statement that does not end; it ends the connection with it. The
       // session's own limit is running since BEGIN, and only one that was switched off is set anew.
+      const limit = `${(handlerSeconds + 1) * 1000}ms`;
       await sql`
-        select set_config('transaction_timeout', '0', true),
-               set_config('transaction_timeout', ${`${(handlerSeconds + 1) * 1000}ms`}, true)`.execute(tx);
+        select set_config('transaction_timeout', '0', true), set_config('transaction_timeout', ${limit}, true),
+               set_config('idle_in_transaction_session_timeout', ${limit}, true)`.execute(tx);
       if (name !== undefined && !(await enterInbox(tx, name, event.eventId))) return;
       // A copy each, so that no handler sees what another did to it.
       await within(handlerSeconds, Promise.resolve(handler(structuredClone(event), { tx })));

@@ -1,5 +1,5 @@
 // The deadline of a pending payment, on the time-skipping server: quarter of an hour in a moment, nothing else faked.
-import { TestWorkflowEnvironment } from '@temporalio/testing';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { orderSagaId, sagaSearchAttributes } from '../../src/domain/saga-contract.ts';
 import { delivered } from '../../src/outbox/delivery.ts';
@@ -13,20 +13,19 @@ import {
   startSagaService,
   type SagaService,
 } from '../support/saga-service.ts';
-import { services } from '../support/services.ts';
+import { startTimeSkipping, type TimeSkipping } from '../support/time-skipping.ts';
 
 const limits = { paymentDeadlineSeconds: 900, stepLimitSeconds: 900 };
 /** temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD */
 const keyword = 2;
+let server: TimeSkipping;
 let environment: TestWorkflowEnvironment;
 let service: SagaService;
 
 beforeAll(async () => {
   installRuntimeOnce();
-  const path = services().timeSkippingServerPath;
-  environment = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path } },
-  });
+  server = await startTimeSkipping();
+  environment = server.environment;
   // This server can add search attributes but not list them, so the boot check of the service does not run on it.
   await environment.connection.operatorService.addSearchAttributes({
     namespace: 'default',
@@ -37,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await service.stop();
-  await environment.teardown();
+  await server.tearDown();
 });
 
 /** What the relay does with order.submitted, on the time-skipping client. */

@@ -1,6 +1,7 @@
 // A program for the fault tests: the role `relay` as it is, over a Temporal client that holds around each start.
 import { readSettings } from '../../src/platform/config.ts';
 import { listenForStop, runUntilStopped, stopAll } from '../../src/platform/lifecycle.ts';
+import { withDeadline } from '../../src/platform/temporal-client.ts';
 import { createParts } from '../../src/processes/parts.ts';
 import { startRelay } from '../../src/processes/relay.ts';
 import { passHold } from './hold-points.ts';
@@ -13,7 +14,8 @@ const start = workflow.start.bind(workflow) as (...args: unknown[]) => Promise<u
 Object.assign(workflow, {
   start: async (name: string, options: Readonly<{ workflowId: string }>) => {
     await passHold(options.workflowId, 'before:start');
-    const handle = await start(name, options);
+    // The time that the call had is spent in the hold.
+    const handle = await withDeadline(parts.temporal, 5_000, async () => await start(name, options));
     await passHold(options.workflowId, 'after:start');
     return handle;
   },

@@ -1,13 +1,12 @@
 // Makes a new database cluster with initdb.
 import { randomBytes } from 'node:crypto';
-import { chownSync, closeSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chownSync, closeSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StartupError } from '../../platform/startup-error.ts';
 import { startChild, type Adopt } from '../children/child.ts';
 import { lastWords, logPath, logSize, openLog } from '../children/log-file.ts';
 import type { Account } from './account.ts';
-import { unfinishedMark } from './data-folder.ts';
+import { initdbPasswordFile, unfinishedMark } from './data-folder.ts';
 
 export const superuser = 'postgres';
 
@@ -37,14 +36,15 @@ export async function makeCluster(
   const { account, data } = options;
   const log = logPath(options.folder, 'postgres');
   const since = logSize(log);
-  // initdb reads the password from a file, as the account that runs it: so not one in DATA_DIR.
-  const scratch = mkdtempSync(join(tmpdir(), 'athyper-sagas-initdb-'));
-  const passwordFile = join(scratch, 'password');
+  // initdb reads the password from a file, as the account that runs it: so beside the data, where that account comes,
+  // and always the same one, so that a start that dies leaves none that the next one would not remove.
+  const passwordFile = initdbPasswordFile(data);
+  rmSync(passwordFile, { force: true });
   const output = openLog(log);
   writeFileSync(unfinishedMark(options.folder), '');
   try {
-    writeFileSync(passwordFile, options.password, { mode: 0o600 });
-    if (account !== undefined) for (const path of [scratch, passwordFile]) chownSync(path, account.uid, account.gid);
+    writeFileSync(passwordFile, options.password, { mode: 0o600, flag: 'wx' });
+    if (account !== undefined) chownSync(passwordFile, account.uid, account.gid);
     const child = await startChild({
       program: options.initdb,
       // The built-in provider sorts and folds case alike on every platform, whatever locales are installed.
@@ -82,6 +82,6 @@ export async function makeCluster(
     rmSync(unfinishedMark(options.folder));
   } finally {
     closeSync(output);
-    rmSync(scratch, { recursive: true, force: true });
+    rmSync(passwordFile, { force: true });
   }
 }

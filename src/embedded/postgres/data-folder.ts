@@ -77,11 +77,17 @@ export function checkVersion(data: DataFolder, folder: string, majorVersion: str
   );
 }
 
+export function initdbPasswordFile(data: string): string {
+  return `${data}.password`;
+}
+
 /** Removes DATA_DIR, and the data outside that it points to. Nothing may run in it. */
 export function removeDataDir(folder: string): void {
   const place = join(folder, 'postgres');
-  if (lstatSync(place, { throwIfNoEntry: false })?.isSymbolicLink() === true)
-    rmSync(readlinkSync(place), { recursive: true, force: true });
+  if (lstatSync(place, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
+    const data = readlinkSync(place);
+    for (const path of [data, initdbPasswordFile(data)]) rmSync(path, { recursive: true, force: true });
+  }
   rmSync(folder, { recursive: true, force: true });
 }
 
