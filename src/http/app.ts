@@ -17,6 +17,7 @@ import { createIdempotent } from './idempotency/idempotent.ts';
 import { createOrderChangesRouter } from './order-changes-routes.ts';
 import { createOrderStoryRouter } from './order-story-routes.ts';
 import { createOrdersRouter } from './orders-routes.ts';
+import { createOutboxRouter } from './outbox-routes.ts';
 import { createPaymentWebhookRouter } from './payment-webhook-routes.ts';
 import { createProductsRouter } from './products-routes.ts';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
@@ -36,6 +37,10 @@ export type HttpDeps = Readonly<{
   /** `whsec_` and then base64: signs the payment gateway's callbacks. */
   webhookSecret: string;
   sagaViews: SagaViews;
+  /** Those that an operator may hold, or send dead letters to again. */
+  destinations: readonly string[];
+  /** Wakes the relay. */
+  poke: () => void;
   /** What /readyz looks at, by name. */
   checks: ReadinessChecks;
   /** Aborts when the process begins to stop: who waits for the end of an order then gets the 202 at once. */
@@ -64,6 +69,7 @@ export function createApp(deps: HttpDeps): Express {
   app.use(createOrderChangesRouter({ ...deps, idempotent }));
   app.use(createOrderStoryRouter(deps));
   app.use(createEventsRouter(deps));
+  app.use(createOutboxRouter({ ...deps, idempotent }));
   app.use(answerUnknownPath);
   app.use(answerErrors(logger));
   return app;

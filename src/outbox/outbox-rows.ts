@@ -39,6 +39,8 @@ export async function claimDeliveries(db: Db, claim: Claim): Promise<readonly Cl
         and head.state = 'pending'
         and head.next_attempt_at <= now()
         and (head.locked_until is null or head.locked_until < now())
+        and not exists (
+          select from outbox_destinations held where held.destination = ${claim.destination} and held.paused)
         and (head.redelivered or not exists (
           select from outbox earlier
           where earlier.destination = head.destination
@@ -100,6 +102,13 @@ export async function recordFailure(
       state = ${retryInMilliseconds === undefined ? 'dead' : 'pending'},
       next_attempt_at = now() + make_interval(secs => ${(retryInMilliseconds ?? 0) / 1000})
     where id = ${id}::uuid and destination = ${owned.destination} and locked_by = ${owned.owner}`.execute(db);
+}
+
+/** What a relay claimed and could not record, because the database was away: free again without waiting for the lease. */
+export async function releaseClaims(db: Db, owned: Owned): Promise<void> {
+  await sql`
+    update outbox set locked_by = null, locked_until = null
+    where destination = ${owned.destination} and not published and locked_by = ${owned.owner}`.execute(db);
 }
 
 /** What `/readyz` of a process without loops of its own shows. */

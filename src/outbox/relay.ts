@@ -11,6 +11,7 @@ import {
   giveBack,
   recordFailure,
   recordHeartbeat,
+  releaseClaims,
   type ClaimedRow,
 } from './outbox-rows.ts';
 import type { WakeUp } from './wake-up.ts';
@@ -57,10 +58,23 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
   let loop: Promise<void> | undefined;
   let lastRound: number | undefined;
   let lastHeartbeat = 0;
+  /** The last round did not come to its end: what it had claimed is delivered again. */
+  let unrecorded = false;
   /** Rounds in a row that found the destination away; 0 means that it answers. */
   let awayRounds = 0;
 
   async function processOutbox(): Promise<number> {
+    if (unrecorded) await releaseClaims(db, owned);
+    unrecorded = false;
+    try {
+      return await round();
+    } catch (error) {
+      unrecorded = true;
+      throw error;
+    }
+  }
+
+  async function round(): Promise<number> {
     const rows = await claimDeliveries(db, {
       ...owned,
       // While the destination is away one delivery asks whether it is back; the others wait unclaimed.

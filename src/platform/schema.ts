@@ -11,6 +11,7 @@ export type Database = {
   streams: StreamsTable;
   events: EventsTable;
   outbox: OutboxTable;
+  outbox_destinations: { destination: string; paused: boolean; changed_at: WithDefault<Date> };
   inbox: { handler_name: string; event_id: string; processed_at: WithDefault<Date> };
   relay_heartbeats: { destination: string; relay: string; last_round_at: Timestamp };
   orders: OrdersTable;

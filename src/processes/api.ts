@@ -7,6 +7,7 @@ import { createOrderCommands } from '../orders/order-commands.ts';
 import { createOrderQueries } from '../orders/order-queries.ts';
 import { listen } from '../platform/http-server.ts';
 import type { Running } from '../platform/lifecycle.ts';
+import { destinations } from '../sagas/event-routes.ts';
 import { createSagaViews } from '../sagas/saga-view.ts';
 import { required, type Parts } from './parts.ts';
 
@@ -24,6 +25,8 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     unitOfWork,
     gateway,
     checks,
+    destinations: Object.values(destinations),
+    poke: () => parts.wakeUp.poke(),
     orders: createOrderCommands({ repository }),
     orderQueries: createOrderQueries(db),
     products: createProducts(db),

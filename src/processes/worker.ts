@@ -58,7 +58,8 @@ export function startWorker(parts: Parts): RunningWorker {
     async stop() {
       stopping.abort();
       if (worker?.getState() === 'RUNNING') worker.shutdown();
-      await running;
+      // A connection that is still being made, perhaps to nowhere, is not waited for: nothing was taken on.
+      await (worker === undefined ? Promise.race([running, sleep(1_000)]) : running);
     },
   };
 }

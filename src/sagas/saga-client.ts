@@ -17,7 +17,7 @@ export type SagaStartRequest = Readonly<{
 }>;
 
 export type SagaClient = Readonly<{
-  /** Once per workflow id, running or finished. @returns the run's id; undefined where an older run holds the id */
+  /** Once per workflow id, running or finished. @returns the run's id, of an earlier start too, where Temporal tells it */
   start(request: SagaStartRequest): Promise<string | undefined>;
   /** @returns false where the run has ended */
   signal(workflowId: string, signal: string, message: unknown): Promise<boolean>;
@@ -50,7 +50,7 @@ export function createSagaClient(deps: Readonly<{ client: Client; taskQueue: str
         );
         return handle.firstExecutionRunId;
       } catch (error) {
-        if (meaningOf(error) === 'already-started') return undefined;
+        if (meaningOf(error) === 'already-started') return await runIdOf(client, workflowId);
         throw toDeliveryError(error);
       }
     },
@@ -67,6 +67,16 @@ export function createSagaClient(deps: Readonly<{ client: Client; taskQueue: str
       }
     },
   };
+}
+
+/** Of the run that an earlier attempt started and did not live to tell; for people, so not worth failing for. */
+async function runIdOf(client: Client, workflowId: string): Promise<string | undefined> {
+  try {
+    const handle = client.workflow.getHandle(workflowId);
+    return (await withDeadline(client, callMilliseconds, async () => await handle.describe())).runId;
+  } catch {
+    return undefined;
+  }
 }
 
 function checkSize(message: unknown): void {

@@ -73,6 +73,8 @@ function compose(db: Db, lines: string[]): HttpDeps {
       linkOf: (orderId) => ({ workflowId: orderSagaId(orderId), webUrl: webUrl(orderId) }),
     },
     checks: {},
+    destinations: ['bus', 'temporal'],
+    poke: () => undefined,
   };
 }
 

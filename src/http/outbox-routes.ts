@@ -1,0 +1,93 @@
+// Deliveries, for operators: what waits, what is dead, and sending it again.
+import { Router, type Request } from 'express';
+import { z } from 'zod';
+import { isId } from '../domain/ids.ts';
+import { holdDestination, listDeliveries, retryDeadLetters, type DeliveryCursor } from '../outbox/outbox-admin.ts';
+import type { Db } from '../platform/database.ts';
+import type { Idempotent } from './idempotency/idempotent.ts';
+import { jsonAnswer, type Answer } from './protocol/answer.ts';
+import { countOf, parse, pathSafeId } from './protocol/fields.ts';
+import { HttpError } from './protocol/problems.ts';
+import { pathPart, serve } from './protocol/routes.ts';
+
+const cursorSchema = z.object({ createdAt: z.string(), eventId: z.uuid(), destination: z.string() });
+const cursor = z.string().transform((given, context): DeliveryCursor => {
+  try {
+    return cursorSchema.parse(JSON.parse(Buffer.from(given, 'base64url').toString()));
+  } catch {
+    context.addIssue({ code: 'custom', message: 'must be the `next` of an earlier answer' });
+    return z.NEVER;
+  }
+});
+const listSchema = z.strictObject({
+  state: z.enum(['pending', 'dead']).default('dead'),
+  destination: pathSafeId.optional(),
+  limit: countOf(200, 50),
+  after: cursor.optional(),
+});
+const destinationSchema = z.object({ destination: pathSafeId });
+
+/** `poke` wakes the relay of this process and of others after a change. */
+export type OutboxRouterDeps = Readonly<{
+  db: Db;
+  idempotent: Idempotent;
+  destinations: readonly string[];
+  poke: () => void;
+}>;
+
+export function createOutboxRouter(deps: OutboxRouterDeps): Router {
+  const { db, idempotent, poke } = deps;
+  const router = Router({ caseSensitive: true });
+  const destinationOf = (request: Request): string => knownDestination(deps.destinations, request);
+
+  serve(router, '/outbox', {
+    get: async ({ request, metadata }) => {
+      const filter = parse(listSchema, request.query);
+      const { deliveries, next } = await listDeliveries(db, { ...filter, tenantId: metadata.tenantId });
+      const encoded = next === undefined ? null : Buffer.from(JSON.stringify(next)).toString('base64url');
+      return jsonAnswer(200, { deliveries, next: encoded });
+    },
+  });
+
+  serve(router, '/outbox/:eventId/:destination/retry', {
+    post: idempotent(async ({ request, metadata: { tenantId } }) => {
+      const [eventId, destination] = [pathPart(request, 'eventId'), destinationOf(request)];
+      const retried = isId(eventId) ? await retryDeadLetters(db, { tenantId, destination, eventId }) : 0;
+      if (retried === 0) {
+        throw new HttpError({
+          status: 404,
+          code: 'dead-letter-not-found',
+          detail: `${eventId} is no dead letter of ${destination}`,
+        });
+      }
+      poke();
+      return jsonAnswer(202, { retried });
+    }),
+  });
+
+  serve(router, '/outbox/:destination/retry', {
+    post: idempotent(async ({ request, metadata: { tenantId } }) => {
+      const retried = await retryDeadLetters(db, { tenantId, destination: destinationOf(request) });
+      poke();
+      return jsonAnswer(202, { retried });
+    }),
+  });
+
+  const hold = async (request: Request, paused: boolean): Promise<Answer> => {
+    const destination = destinationOf(request);
+    await holdDestination(db, destination, paused);
+    poke();
+    return jsonAnswer(200, { destination, paused });
+  };
+  serve(router, '/outbox/:destination/pause', { post: idempotent(async ({ request }) => await hold(request, true)) });
+  serve(router, '/outbox/:destination/resume', { post: idempotent(async ({ request }) => await hold(request, false)) });
+  return router;
+}
+
+/** A misspelt one would be held for ever without anybody noticing. */
+function knownDestination(destinations: readonly string[], request: Request): string {
+  const { destination } = parse(destinationSchema, { destination: pathPart(request, 'destination') });
+  if (destinations.includes(destination)) return destination;
+  const detail = `there is no destination ${destination}; there are ${destinations.join(', ')}`;
+  throw new HttpError({ status: 404, code: 'destination-not-found', detail, field: 'destination' });
+}

@@ -1,0 +1,89 @@
+// What an operator does about deliveries: look at them, send dead letters again, hold a destination.
+import { sql } from 'kysely';
+import type { Db } from '../platform/database.ts';
+
+export type DeliveryView = Readonly<{
+  eventId: string;
+  destination: string;
+  eventType: string;
+  aggregateId: string;
+  version: number;
+  state: 'pending' | 'dead';
+  attempts: number;
+  lastError: string | null;
+  /** An earlier delivery of the same aggregate is not done, and this one waits for it. */
+  waitsForEarlier: boolean;
+  redelivered: boolean;
+  nextAttemptAt: Date;
+  createdAt: Date;
+}>;
+
+/** After which delivery a page begins. */
+export type DeliveryCursor = Readonly<{ createdAt: string; eventId: string; destination: string }>;
+
+export type DeliveryFilter = Readonly<{
+  tenantId: string;
+  state: 'pending' | 'dead';
+  destination?: string | undefined;
+  limit: number;
+  after?: DeliveryCursor | undefined;
+}>;
+
+type Row = DeliveryView & Readonly<{ created: string }>;
+
+/** Oldest first. `next` is undefined on the last page. */
+export async function listDeliveries(
+  db: Db,
+  { tenantId, state, destination, limit, after }: DeliveryFilter,
+): Promise<Readonly<{ deliveries: readonly DeliveryView[]; next: DeliveryCursor | undefined }>> {
+  // The time as text keeps its microseconds, which a Date would cut off.
+  const { rows } = await sql<Row>`
+    select id as "eventId", destination, event_type as "eventType", aggregate_id as "aggregateId", version, state,
+      attempts, last_error as "lastError", redelivered, next_attempt_at as "nextAttemptAt", created_at as "createdAt",
+      created_at::text as created,
+      state = 'pending' and not redelivered and exists (
+        select from outbox earlier
+        where earlier.destination = outbox.destination and earlier.aggregate_id = outbox.aggregate_id
+          and earlier.version < outbox.version and not earlier.published) as "waitsForEarlier"
+    from outbox
+    where not published and state = ${state} and metadata ->> 'tenantId' = ${tenantId}
+      and (${destination ?? null}::text is null or destination = ${destination ?? null})
+      and (${after?.createdAt ?? null}::timestamptz is null or (created_at, id, destination)
+        > (${after?.createdAt ?? null}::timestamptz, ${after?.eventId ?? null}::uuid, ${after?.destination ?? null}))
+    order by created_at, id, destination
+    limit ${limit + 1}`.execute(db);
+  const page = rows.slice(0, limit);
+  const last = rows.length > limit ? page.at(-1) : undefined;
+  return {
+    deliveries: page.map(({ created: _, ...view }) => view),
+    next: last && { createdAt: last.created, eventId: last.eventId, destination: last.destination },
+  };
+}
+
+/**
+ * Sends dead letters again, with their attempts from the start. One that later events of its aggregate have overtaken
+ * is marked as redelivered, and no longer waits for its place.
+ * @returns how many; 0 where there is no such dead letter
+ */
+export async function retryDeadLetters(
+  db: Db,
+  of: Readonly<{ tenantId: string; destination: string; eventId?: string | undefined }>,
+): Promise<number> {
+  const retried = await sql`
+    update outbox set state = 'pending', attempts = 0, next_attempt_at = now(),
+      redelivered = exists (
+        select from outbox later
+        where later.destination = outbox.destination and later.aggregate_id = outbox.aggregate_id
+          and later.version > outbox.version and later.published)
+    where state = 'dead' and not published and destination = ${of.destination}
+      and metadata ->> 'tenantId' = ${of.tenantId}
+      and (${of.eventId ?? null}::uuid is null or id = ${of.eventId ?? null}::uuid)`.execute(db);
+  return Number(retried.numAffectedRows ?? 0n);
+}
+
+/** Deliveries under way end as they would; no more are claimed, by any relay, until it is resumed. */
+export async function holdDestination(db: Db, destination: string, paused: boolean): Promise<void> {
+  await sql`
+    insert into outbox_destinations (destination, paused) values (${destination}, ${paused})
+    on conflict (destination) do update set paused = excluded.paused, changed_at = now()`.execute(db);
+}
