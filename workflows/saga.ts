@@ -39,7 +39,7 @@ export class StopRequested extends Error {
 }
 
 export type StepRecord = Readonly<{ name: string; state: StepState; error?: string }>;
-export const sagaStepsQuery = defineQuery<readonly StepRecord[]>('sagaSteps');
+const sagaStepsQuery = defineQuery<readonly StepRecord[]>('sagaSteps');
 
 export type Step<T> = Readonly<{
   do: () => Promise<T>;

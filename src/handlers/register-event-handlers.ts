@@ -4,7 +4,7 @@ import type { catalogue } from '../domain/catalogue.ts';
 import type { EventBus } from '../bus/durable-event-bus.ts';
 
 /** Never rename one: the inbox knows handlers by these. */
-export const handlerNames = { recordPayment: 'orders.record-payment' } as const;
+const handlerNames = { recordPayment: 'orders.record-payment' } as const;
 
 /** @returns a function that removes them again */
 export function registerEventHandlers(eventBus: EventBus<typeof catalogue>): () => void {

@@ -29,7 +29,7 @@ export type DeliveryFilter = Readonly<{
   after?: DeliveryCursor | undefined;
 }>;
 
-type Row = DeliveryView & Readonly<{ created: string }>;
+type Row = Readonly<{ view: DeliveryView; created: string }>;
 
 /** Oldest first. `next` is undefined on the last page. */
 export async function listDeliveries(
@@ -37,7 +37,7 @@ export async function listDeliveries(
   { tenantId, state, destination, limit, after }: DeliveryFilter,
 ): Promise<Readonly<{ deliveries: readonly DeliveryView[]; next: DeliveryCursor | undefined }>> {
   // The time as text keeps its microseconds, which a Date would cut off.
-  const { rows } = await sql<Row>`
+  const { rows: selected } = await sql<DeliveryView & { created: string }>`
     select id as "eventId", destination, event_type as "eventType", aggregate_id as "aggregateId", version, state,
       attempts, last_error as "lastError", redelivered, next_attempt_at as "nextAttemptAt", created_at as "createdAt",
       created_at::text as created,
@@ -52,11 +52,12 @@ export async function listDeliveries(
         > (${after?.createdAt ?? null}::timestamptz, ${after?.eventId ?? null}::uuid, ${after?.destination ?? null}))
     order by created_at, id, destination
     limit ${limit + 1}`.execute(db);
+  const rows = selected.map(({ created, ...view }): Row => ({ view, created }));
   const page = rows.slice(0, limit);
   const last = rows.length > limit ? page.at(-1) : undefined;
   return {
-    deliveries: page.map(({ created: _, ...view }) => view),
-    next: last && { createdAt: last.created, eventId: last.eventId, destination: last.destination },
+    deliveries: page.map((row) => row.view),
+    next: last && { createdAt: last.created, eventId: last.view.eventId, destination: last.view.destination },
   };
 }
 
