@@ -50,7 +50,8 @@ export function createStepRunner({ db }: Readonly<{ db: Db }>): RunStep {
       await recordState(db, state, error).catch((failed: unknown) => {
         log.warn('the step could not be recorded', { step: name, error: String(failed) });
       });
-      throw toFailure(error);
+      // An undo has no refusals: it is retried until it works, or the rest would not be undone.
+      throw kind === 'undo' ? error : toFailure(error);
     }
   };
 }
@@ -76,12 +77,21 @@ async function writeStep(db: Queryable, { workflowId, name, state, attempt, erro
     .insertInto('saga_steps')
     .values({ workflow_id: workflowId, step: name, state, attempts: attempt, error: message })
     .onConflict((conflict) =>
-      conflict.columns(['workflow_id', 'step']).doUpdateSet((eb) => ({
-        state,
-        attempts: eb.fn('greatest', [eb.ref('saga_steps.attempts'), eb.ref('excluded.attempts')]),
-        error: message,
-        updated_at: sql<Date>`now()`,
-      })),
+      conflict
+        .columns(['workflow_id', 'step'])
+        .doUpdateSet((eb) => ({
+          state,
+          attempts: eb.fn('greatest', [eb.ref('saga_steps.attempts'), eb.ref('excluded.attempts')]),
+          error: message,
+          updated_at: sql<Date>`now()`,
+        }))
+        .where(sql<boolean>`saga_steps.state <> all(${settledBefore(state)}::text[])`),
     )
     .execute();
+}
+
+/** An attempt that was given up on may fail long after another has succeeded: its word comes too late. */
+function settledBefore(state: StepState): readonly StepState[] {
+  if (state === 'undone') return [];
+  return state === 'done' ? ['undone'] : ['done', 'undone'];
 }

@@ -58,7 +58,7 @@ type Messages = { cancellation: CancellationRequested | undefined; callbacks: nu
 /** COMPLETED: confirmed or cancelled. FAILED with the refusal's code as type. CANCELED: cancelled through Temporal. */
 export async function orderSaga(input: OrderSagaInput): Promise<OrderSagaResult> {
   const messages: Messages = { cancellation: undefined, callbacks: 0 };
-  return await runSaga(`Order ${input.orderId}`, orderSagaSteps, async (saga) => {
+  return await runSaga({ title: `Order ${input.orderId}`, steps: orderSagaSteps }, async (saga) => {
     listen(saga, messages);
     const steps = stepsOf(input.limits.stepLimitSeconds);
     try {

@@ -20,16 +20,19 @@ const { cancelRefundedOrder } = proxyActivities<Pick<OrderActivities, 'cancelRef
   summary: "Write the order's end",
 });
 
-/** Only forward: past the confirmation nothing is undone, every step is retried until it works. */
+/** Only forward: past the confirmation nothing is undone, and each step is retried until it works, cancelled or not. */
 export async function refundOrder(input: RefundOrderInput): Promise<{ status: 'cancelled' }> {
   const { orderId, metadata, reason, cancelledBy } = input;
-  return await runSaga(`Refund of order ${orderId}`, refundOrderSteps, async (saga) => {
-    await saga.step('refund', { do: async () => await refundOrderPayment({ orderId, metadata, reason }) });
-    await saga.step('restock', { do: async () => await restockOrder({ orderId, metadata }) });
-    await saga.step('cancel', {
-      do: async () => await cancelRefundedOrder({ orderId, metadata, outcome: 'cancelled', reason, cancelledBy }),
-    });
-    saga.finish('Cancelled', 'refunded and cancelled');
-    return { status: 'cancelled' };
-  });
+  return await runSaga(
+    { title: `Refund of order ${orderId}`, steps: refundOrderSteps, forwardOnly: true },
+    async (saga) => {
+      await saga.step('refund', { do: async () => await refundOrderPayment({ orderId, metadata, reason }) });
+      await saga.step('restock', { do: async () => await restockOrder({ orderId, metadata }) });
+      await saga.step('cancel', {
+        do: async () => await cancelRefundedOrder({ orderId, metadata, outcome: 'cancelled', reason, cancelledBy }),
+      });
+      saga.finish('Cancelled', 'refunded and cancelled');
+      return { status: 'cancelled' };
+    },
+  );
 }

@@ -67,17 +67,23 @@ export type Saga<Name extends string> = Readonly<{
 
 type Undo<Name extends string> = Readonly<{ name: Name; undo: () => Promise<void> }>;
 
+export type SagaOptions<Name extends string> = Readonly<{
+  title: string;
+  steps: readonly Name[];
+  /** Past the point of no return from its first step on: stop requests change nothing. */
+  forwardOnly?: boolean;
+}>;
+
 /**
- * Runs `body` as a saga. The whole body is shielded from Temporal's own cancellation, which counts as a stop request
- * and ends the run as cancelled when the body is done. (Cancellation types alone do not protect a step that is
- * between two attempts: measured, the charge lands and nobody refunds it.)
+ * Runs `body` as a saga. The whole body is shielded from Temporal's own cancellation, which counts as a stop request;
+ * the body must catch StopRequested, compensate and return, and the run then ends as cancelled. (Cancellation types
+ * alone do not protect a step that is between two attempts: measured, the charge lands and nobody refunds it.)
  */
 export async function runSaga<Name extends string, T>(
-  title: string,
-  names: readonly Name[],
+  { title, steps, forwardOnly = false }: SagaOptions<Name>,
   body: (saga: Saga<Name>) => Promise<T>,
 ): Promise<T> {
-  const records = new Map<Name, StepRecord>(names.map((name) => [name, { name, state: 'pending' }]));
+  const records = new Map<Name, StepRecord>(steps.map((name) => [name, { name, state: 'pending' }]));
   const undos: Undo<Name>[] = [];
   let cancelled = false;
   let stop = false;
@@ -86,7 +92,7 @@ export async function runSaga<Name extends string, T>(
   setHandler(sagaStepsQuery, () => [...records.values()]);
   CancellationScope.current().cancelRequested.catch(() => {
     cancelled = true;
-    stop = true;
+    if (!forwardOnly) stop = true;
   });
 
   const show = (status: SagaStatus, step: string, details: string): void => {
@@ -114,7 +120,7 @@ export async function runSaga<Name extends string, T>(
         note(name, 'done');
         return result;
       } catch (error) {
-        const known = classify(error);
+        const known = classify(error, interruptible === true && stop);
         if (known instanceof StopRequested) stopped = true;
         if (known instanceof Refusal) {
           note(name, 'refused', `${known.code}: ${known.message}`);
@@ -164,12 +170,14 @@ async function untilStopped<T>(work: () => Promise<T>, isStopped: () => boolean)
   }
 }
 
-function classify(error: unknown): unknown {
+/** Once a stop is asked for, Temporal does not repeat an interruptible step: its failure then is the stop, too. */
+function classify(error: unknown, interrupted: boolean): unknown {
   if (isCancellation(error)) return new StopRequested('the step was interrupted by a stop');
   if (!(error instanceof ActivityFailure)) return error;
   const { cause } = error;
   if (cause instanceof ApplicationFailure && cause.nonRetryable === true) {
     return new Refusal(cause.type ?? 'refused', cause.message);
   }
+  if (interrupted) return new StopRequested(`a stop came while the step failed: ${cause?.message ?? error.message}`);
   return new StepGaveUp(`no answer within the step's limit: ${cause?.message ?? error.message}`);
 }

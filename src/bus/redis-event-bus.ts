@@ -77,6 +77,11 @@ export class RedisEventBus implements BusTransport {
     }
   }
 
+  /** @throws where Redis does not answer */
+  async check(): Promise<void> {
+    await this.#redis.ping();
+  }
+
   /** Reads and handles until `close`. Register the handlers first. */
   consume(): void {
     this.#consuming ??= this.#shareWork();

@@ -20,7 +20,8 @@ export function commandContext(metadata: EventMetadata): EventContext {
 
 /**
  * For a saga's step: the n-th event of the step has an id derived from workflow and step, so a step that is
- * repeated after its commit appends the same event, which the store takes as a success.
+ * repeated after its commit appends the same event, which the store takes as a success. (A unit of work that is run
+ * again after a deadlock goes on counting: the steps also look at what is there before they append.)
  */
 export function stepContext(metadata: EventMetadata, workflowId: string, step: string): EventContext {
   let events = 0;

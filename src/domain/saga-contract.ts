@@ -39,7 +39,6 @@ export type RefundOrderInput = Readonly<{
   orderId: string;
   reason: string;
   cancelledBy: string;
-  limits: SagaLimits;
   metadata: EventMetadata;
 }>;
 

@@ -17,7 +17,7 @@ import { createIdempotent } from './idempotency/idempotent.ts';
 import { createOrderChangesRouter } from './order-changes-routes.ts';
 import { createOrderStoryRouter } from './order-story-routes.ts';
 import { createOrdersRouter } from './orders-routes.ts';
-import { createOutboxRouter } from './outbox-routes.ts';
+import { createOutboxRouter, type Destinations } from './outbox-routes.ts';
 import { createPaymentWebhookRouter } from './payment-webhook-routes.ts';
 import { createProductsRouter } from './products-routes.ts';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
@@ -38,7 +38,7 @@ export type HttpDeps = Readonly<{
   webhookSecret: string;
   sagaViews: SagaViews;
   /** Those that an operator may hold, or send dead letters to again. */
-  destinations: readonly string[];
+  destinations: Destinations;
   /** Wakes the relay. */
   poke: () => void;
   /** What /readyz looks at, by name. */

@@ -10,7 +10,8 @@ import { countOf, parse, pathSafeId } from './protocol/fields.ts';
 import { HttpError } from './protocol/problems.ts';
 import { pathPart, serve } from './protocol/routes.ts';
 
-const cursorSchema = z.object({ createdAt: z.string(), eventId: z.uuid(), destination: z.string() });
+/** A position has at most 18 digits here: a bigint holds each of them. */
+const cursorSchema = z.object({ position: z.string().regex(/^\d{1,18}$/), destination: pathSafeId });
 const cursor = z.string().transform((given, context): DeliveryCursor => {
   try {
     return cursorSchema.parse(JSON.parse(Buffer.from(given, 'base64url').toString()));
@@ -27,23 +28,27 @@ const listSchema = z.strictObject({
 });
 const destinationSchema = z.object({ destination: pathSafeId });
 
+/** What a dead letter of each destination does to the later events of its aggregate. */
+export type Destinations = Readonly<Record<string, 'block' | 'continue'>>;
+
 /** `poke` wakes the relay of this process and of others after a change. */
 export type OutboxRouterDeps = Readonly<{
   db: Db;
   idempotent: Idempotent;
-  destinations: readonly string[];
+  destinations: Destinations;
   poke: () => void;
 }>;
 
 export function createOutboxRouter(deps: OutboxRouterDeps): Router {
   const { db, idempotent, poke } = deps;
   const router = Router({ caseSensitive: true });
-  const destinationOf = (request: Request): string => knownDestination(deps.destinations, request);
+  const destinationOf = (request: Request): string => knownDestination(Object.keys(deps.destinations), request);
+  const blocking = Object.keys(deps.destinations).filter((name) => deps.destinations[name] === 'block');
 
   serve(router, '/outbox', {
     get: async ({ request, metadata }) => {
       const filter = parse(listSchema, request.query);
-      const { deliveries, next } = await listDeliveries(db, { ...filter, tenantId: metadata.tenantId });
+      const { deliveries, next } = await listDeliveries(db, { ...filter, blocking, tenantId: metadata.tenantId });
       const encoded = next === undefined ? null : Buffer.from(JSON.stringify(next)).toString('base64url');
       return jsonAnswer(200, { deliveries, next: encoded });
     },

@@ -18,8 +18,8 @@ export type DeliveryView = Readonly<{
   createdAt: Date;
 }>;
 
-/** After which delivery a page begins. */
-export type DeliveryCursor = Readonly<{ createdAt: string; eventId: string; destination: string }>;
+/** After which delivery a page begins. The position is one of the log, as text. */
+export type DeliveryCursor = Readonly<{ position: string; destination: string }>;
 
 export type DeliveryFilter = Readonly<{
   tenantId: string;
@@ -27,42 +27,43 @@ export type DeliveryFilter = Readonly<{
   destination?: string | undefined;
   limit: number;
   after?: DeliveryCursor | undefined;
+  /** Destinations where a dead letter holds up the later events of its aggregate. */
+  blocking: readonly string[];
 }>;
 
-type Row = Readonly<{ view: DeliveryView; created: string }>;
-
-/** Oldest first. `next` is undefined on the last page. */
+/** In the order in which the events were appended. `next` is undefined on the last page. */
 export async function listDeliveries(
   db: Db,
-  { tenantId, state, destination, limit, after }: DeliveryFilter,
+  { tenantId, state, destination, limit, after, blocking }: DeliveryFilter,
 ): Promise<Readonly<{ deliveries: readonly DeliveryView[]; next: DeliveryCursor | undefined }>> {
-  // The time as text keeps its microseconds, which a Date would cut off.
-  const { rows: selected } = await sql<DeliveryView & { created: string }>`
+  const { rows: selected } = await sql<DeliveryView & { at: string }>`
     select id as "eventId", destination, event_type as "eventType", aggregate_id as "aggregateId", version, state,
       attempts, last_error as "lastError", redelivered, next_attempt_at as "nextAttemptAt", created_at as "createdAt",
-      created_at::text as created,
+      position::text as at,
       state = 'pending' and not redelivered and exists (
         select from outbox earlier
         where earlier.destination = outbox.destination and earlier.aggregate_id = outbox.aggregate_id
-          and earlier.version < outbox.version and not earlier.published) as "waitsForEarlier"
+          and earlier.version < outbox.version and not earlier.published
+          and (earlier.state = 'pending' or earlier.destination = any(${blocking}::text[]))) as "waitsForEarlier"
     from outbox
     where not published and state = ${state} and metadata ->> 'tenantId' = ${tenantId}
       and (${destination ?? null}::text is null or destination = ${destination ?? null})
-      and (${after?.createdAt ?? null}::timestamptz is null or (created_at, id, destination)
-        > (${after?.createdAt ?? null}::timestamptz, ${after?.eventId ?? null}::uuid, ${after?.destination ?? null}))
-    order by created_at, id, destination
+      and (${after?.position ?? null}::bigint is null or (position, destination)
+        > (${after?.position ?? null}::bigint, ${after?.destination ?? null}))
+    order by outbox.position, destination
     limit ${limit + 1}`.execute(db);
-  const rows = selected.map(({ created, ...view }): Row => ({ view, created }));
+  const rows = selected.map(({ at, ...view }) => ({ view, at }));
   const page = rows.slice(0, limit);
   const last = rows.length > limit ? page.at(-1) : undefined;
   return {
     deliveries: page.map((row) => row.view),
-    next: last && { createdAt: last.created, eventId: last.view.eventId, destination: last.view.destination },
+    next: last && { position: last.at, destination: last.view.destination },
   };
 }
 
 /**
- * Sends dead letters again, with their attempts from the start. One that later events of its aggregate have overtaken
+ * Sends dead letters again, with their attempts from the start. One that later events of its aggregate have overtaken,
+ * or are just overtaking,
  * is marked as redelivered, and no longer waits for its place.
  * @returns how many; 0 where there is no such dead letter
  */
@@ -75,7 +76,7 @@ export async function retryDeadLetters(
       redelivered = exists (
         select from outbox later
         where later.destination = outbox.destination and later.aggregate_id = outbox.aggregate_id
-          and later.version > outbox.version and later.published)
+          and later.version > outbox.version and (later.published or later.locked_until > now()))
     where state = 'dead' and not published and destination = ${of.destination}
       and metadata ->> 'tenantId' = ${of.tenantId}
       and (${of.eventId ?? null}::uuid is null or id = ${of.eventId ?? null}::uuid)`.execute(db);

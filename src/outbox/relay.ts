@@ -1,5 +1,6 @@
 // One loop per destination: claim under a lease, deliver with no transaction open, complete.
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ConflictError, UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import type { Db } from '../platform/database.ts';
@@ -188,14 +189,5 @@ const awayPause = (rounds: number): number => Math.min(longestPauseMilliseconds,
 
 /** Unlike a wait for work this is not cut short by a poke: new work does not bring a destination back. */
 async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    signal.addEventListener('abort', done, { once: true });
-    if (signal.aborted) done();
-  });
+  await sleep(milliseconds, undefined, { signal }).catch(() => undefined);
 }

@@ -77,7 +77,12 @@ export function createWakeUp({ db, logger, listenUrl }: WakeUpDeps): WakeUp {
 /** Supervised: a lost connection costs latency only, and is made again. Pokes once after every connect. */
 async function listen(url: string, onNotify: () => void, logger: Logger, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    const client = new pg.Client({ connectionString: url, keepAlive: true, application_name: 'athyper-listen' });
+    const client = new pg.Client({
+      connectionString: url,
+      keepAlive: true,
+      connectionTimeoutMillis: 5_000,
+      application_name: 'athyper-listen',
+    });
     const ended = new Promise<void>((resolve) => {
       client.on('error', (error) => {
         logger.warn({ err: error }, 'LISTEN connection lost; polling goes on');

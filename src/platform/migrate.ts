@@ -1,8 +1,9 @@
 // Brings a database to the newest migration. Safe to run in several processes at once: Kysely's migrator takes an
 // advisory lock in its transaction.
 import { readdir } from 'node:fs/promises';
-import { Migrator, type Migration, type MigrationResult } from 'kysely/migration';
-import { connectDatabase, type Db } from './database.ts';
+import { Migrator, type Migration, type MigrationResultSet } from 'kysely/migration';
+import { connectDatabase, isDatabaseUnavailable, type Db } from './database.ts';
+import { StartupError } from './startup-error.ts';
 
 const folder = new URL('../../migrations/', import.meta.url);
 
@@ -26,20 +27,40 @@ async function withDatabase<T>(databaseUrl: string, work: (db: Db) => Promise<T>
   }
 }
 
-/** @returns the names of the migrations that were run now, in order. All of them commit, or none does. */
+/**
+ * @returns the names of the migrations that were run now, in order. All of them commit, or none does.
+ * @throws StartupError where the database cannot be reached or does not let us in
+ */
 export async function migrateToLatest(databaseUrl: string): Promise<readonly string[]> {
-  return await withDatabase(databaseUrl, async (db) => {
-    const { error, results } = await migratorFor(db).migrateToLatest();
-    if (error !== undefined) throw new Error('the migration failed; nothing of it was committed', { cause: error });
-    return (results ?? []).map((result: MigrationResult) => result.migrationName);
-  });
+  return await run(databaseUrl, async (migrator) => await migrator.migrateToLatest());
 }
 
 /** Undoes the last migration. Data in what it drops is lost: for development and tests. */
 export async function migrateDown(databaseUrl: string): Promise<readonly string[]> {
+  return await run(databaseUrl, async (migrator) => await migrator.migrateDown());
+}
+
+async function run(
+  databaseUrl: string,
+  migrate: (migrator: Migrator) => Promise<MigrationResultSet>,
+): Promise<readonly string[]> {
   return await withDatabase(databaseUrl, async (db) => {
-    const { error, results } = await migratorFor(db).migrateDown();
-    if (error !== undefined) throw new Error('the migration failed; nothing of it was committed', { cause: error });
-    return (results ?? []).map((result: MigrationResult) => result.migrationName);
+    const { error, results } = await migrate(migratorFor(db));
+    if (error !== undefined) throw explain(error, databaseUrl);
+    return (results ?? []).map((result) => result.migrationName);
   });
+}
+
+/** The address without its password: the line may end in a log. */
+function explain(error: unknown, databaseUrl: string): Error {
+  const isRefused =
+    error instanceof Error && 'code' in error && ['28P01', '28000', '3D000'].includes(String(error.code));
+  if (!isRefused && !isDatabaseUnavailable(error)) {
+    return new Error('the migration failed; nothing of it was committed', { cause: error });
+  }
+  const { hostname, port, pathname } = new URL(databaseUrl);
+  const why = error instanceof Error && error.message !== '' ? error.message : 'no connection';
+  return new StartupError(
+    `PostgreSQL at ${hostname}:${port || '5432'}${pathname} does not serve us: ${why}. Start it, or mend DATABASE_URL.`,
+  );
 }

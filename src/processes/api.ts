@@ -7,7 +7,7 @@ import { createOrderCommands } from '../orders/order-commands.ts';
 import { createOrderQueries } from '../orders/order-queries.ts';
 import { listen } from '../platform/http-server.ts';
 import type { Running } from '../platform/lifecycle.ts';
-import { destinations } from '../sagas/event-routes.ts';
+import { afterDeadLetter } from '../sagas/event-routes.ts';
 import { createSagaViews } from '../sagas/saga-view.ts';
 import { required, type Parts } from './parts.ts';
 
@@ -25,7 +25,7 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     unitOfWork,
     gateway,
     checks,
-    destinations: Object.values(destinations),
+    destinations: afterDeadLetter,
     poke: () => parts.wakeUp.poke(),
     orders: createOrderCommands({ repository }),
     orderQueries: createOrderQueries(db),

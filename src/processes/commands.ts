@@ -1,4 +1,5 @@
 // The command line: `node src/main.ts ROLE`.
+import { inspect } from 'node:util';
 import { readSettings, roles, type Role } from '../platform/config.ts';
 import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
 import { createLogger } from '../platform/logger.ts';
@@ -16,15 +17,11 @@ export async function runCommand(args: readonly string[]): Promise<void> {
     const role = roles.find((known) => known === args[0]);
     if (role === undefined || args.length !== 1) throw new StartupError(`${usage}.`);
     await run(role);
-    process.exit(0);
+    // 0, or what `dev` has set because a server of its own died.
+    process.exit();
   } catch (error) {
-    const line =
-      error instanceof StartupError
-        ? error.message
-        : error instanceof Error
-          ? (error.stack ?? error.message)
-          : String(error);
-    process.stderr.write(`${line}\n`);
+    // An error that nobody expected is shown with its causes.
+    process.stderr.write(`${error instanceof StartupError ? error.message : inspect(error)}\n`);
     process.exit(1);
   }
 }

@@ -4,9 +4,11 @@ import type { Running } from '../platform/lifecycle.ts';
 import { busInFrontOf, createRedisBus } from './bus.ts';
 import { required, type Parts } from './parts.ts';
 
-export async function startConsumer(parts: Parts): Promise<Running> {
+export type RunningConsumer = Running & Readonly<{ check(): Promise<void> }>;
+
+export function startConsumer(parts: Parts): RunningConsumer {
   const bus = createRedisBus(parts, required(parts.settings.redisUrl, 'REDIS_URL'));
   registerEventHandlers(busInFrontOf(parts, bus));
   bus.consume();
-  return { stop: async () => await bus.close() };
+  return { stop: async () => await bus.close(), check: async () => await bus.check() };
 }

@@ -58,7 +58,7 @@ export function createParts(settings: Settings, { role, runsLoops, logger: given
   const codec = createEventCodec(catalogue);
   const store = new PgEventStore({ db, codec, routes: eventRoutes, onCommitted });
   const unitOfWork = createUnitOfWork({ db, store, onCommitted });
-  // Without an address (consumer, migrate) nothing ever calls it.
+  // Without an address (in a consumer) nothing ever calls it.
   const temporal = connectTemporal({
     address: settings.temporalAddress ?? 'unset:0',
     namespace: settings.temporalNamespace,

@@ -60,17 +60,24 @@ export const apiReadiness = (parts: Parts): ReadinessChecks => ({
   relay: loopsElsewhere(parts),
 });
 
-export const allReadiness = (parts: Parts, loops: Loops, running: RunningWorker): ReadinessChecks => ({
-  database: database(parts),
-  temporal: temporal(parts),
-  relay: ownLoops(loops),
-  worker: worker(running),
-});
+/** A read model that falls behind is shown, and is no reason to take orders elsewhere. */
+const subscriptions =
+  (loops: Loops): ReadinessCheck =>
+  async () => ({ ...(await ownLoops(loops)()), ok: true });
 
-export const relayReadiness = (parts: Parts, loops: Loops): ReadinessChecks => ({
+export const allReadiness = (
+  parts: Parts,
+  running: Readonly<{ relay: Loops; subscriptions: Loops; worker: RunningWorker }>,
+): ReadinessChecks => ({ ...relayReadiness(parts, running), worker: worker(running.worker) });
+
+export const relayReadiness = (
+  parts: Parts,
+  running: Readonly<{ relay: Loops; subscriptions: Loops }>,
+): ReadinessChecks => ({
   database: database(parts),
   temporal: temporal(parts),
-  relay: ownLoops(loops),
+  relay: ownLoops(running.relay),
+  subscriptions: subscriptions(running.subscriptions),
 });
 
 export const workerReadiness = (parts: Parts, running: RunningWorker): ReadinessChecks => ({
@@ -79,4 +86,10 @@ export const workerReadiness = (parts: Parts, running: RunningWorker): Readiness
   worker: worker(running),
 });
 
-export const consumerReadiness = (parts: Parts): ReadinessChecks => ({ database: database(parts) });
+export const consumerReadiness = (parts: Parts, bus: Readonly<{ check(): Promise<void> }>): ReadinessChecks => ({
+  database: database(parts),
+  redis: async () => {
+    await bus.check();
+    return { ok: true };
+  },
+});

@@ -7,7 +7,7 @@ import { delivered, type Deliver } from '../outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { ensureSearchAttributes } from '../platform/search-attributes.ts';
-import { destinations } from '../sagas/event-routes.ts';
+import { afterDeadLetter, type destinations } from '../sagas/event-routes.ts';
 import { createSagaClient } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
@@ -16,36 +16,36 @@ import type { Parts } from './parts.ts';
 
 export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, OutboxProcessor>> }>;
 
-/** A start must come before its signals, so a dead letter blocks its order; a handler's must not hold up the others. */
+/** Under way at once per destination: each is of another aggregate. */
+const concurrency = 5;
+/** With the back-off between them about half an hour. */
+const mostAttempts = 10;
+
 export function startRelay(parts: Parts): RunningRelay {
   const { db, wakeUp, codec, logger } = parts;
   const bus = deliveringBus(parts);
-  const loopFor = (
-    destination: string,
-    deliver: Deliver,
-    policy: Readonly<{ afterDeadLetter: 'block' | 'continue'; concurrency: number }>,
-  ) =>
+  const deliver: Readonly<Record<keyof typeof destinations, Deliver>> = {
+    bus: async ({ event }) => {
+      await bus.deliver(event);
+      return delivered;
+    },
+    temporal: sagaDeliveries(parts),
+  };
+  const loopFor = (destination: keyof typeof destinations): OutboxProcessor =>
     createRelay({
       db,
       wakeUp,
       decode: (row) => codec.decode(row),
       logger: logger.child({ destination }),
-      policy: { destination, deliver, mostAttempts: 10, ...policy },
-    });
-  const loops = {
-    [destinations.bus]: loopFor(
-      destinations.bus,
-      async ({ event }) => {
-        await bus.deliver(event);
-        return delivered;
+      policy: {
+        destination,
+        deliver: deliver[destination],
+        afterDeadLetter: afterDeadLetter[destination],
+        mostAttempts,
+        concurrency,
       },
-      { afterDeadLetter: 'continue', concurrency: 5 },
-    ),
-    [destinations.temporal]: loopFor(destinations.temporal, sagaDeliveries(parts), {
-      afterDeadLetter: 'block',
-      concurrency: 5,
-    }),
-  };
+    });
+  const loops = { bus: loopFor('bus'), temporal: loopFor('temporal') };
   for (const loop of Object.values(loops)) loop.start();
   return {
     loops,

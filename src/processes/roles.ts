@@ -53,24 +53,29 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       yield relay;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
-      yield await startHealth(parts, relayReadiness(parts, { ...relay.loops, ...subscriptions.loops }));
+      yield await startHealth(parts, relayReadiness(parts, { relay: relay.loops, subscriptions: subscriptions.loops }));
       break;
     }
-    case 'consumer':
-      yield await startConsumer(parts);
-      yield await startHealth(parts, consumerReadiness(parts));
+    case 'consumer': {
+      const consumer = startConsumer(parts);
+      yield consumer;
+      yield await startHealth(parts, consumerReadiness(parts, consumer));
       break;
+    }
     case 'all': {
       installTemporalRuntime(parts.logger);
       const worker = startWorker(parts);
       yield worker;
       // One process that is everything runs the handlers as well, whatever the bus.
-      if (parts.settings.redisUrl !== undefined) yield await startConsumer(parts);
+      if (parts.settings.redisUrl !== undefined) yield startConsumer(parts);
       const relay = startRelay(parts);
       yield relay;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
-      yield await startApi(parts, allReadiness(parts, { ...relay.loops, ...subscriptions.loops }, worker));
+      yield await startApi(
+        parts,
+        allReadiness(parts, { relay: relay.loops, subscriptions: subscriptions.loops, worker }),
+      );
     }
   }
 }

@@ -1,7 +1,14 @@
 // Role `worker`: polls Temporal for the sagas' workflow tasks and steps.
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import {
+  DefaultLogger,
+  makeTelemetryFilterString,
+  NativeConnection,
+  Runtime,
+  Worker,
+  type WorkerOptions,
+} from '@temporalio/worker';
 import { createOrderActivities } from '../../activities/order-activities.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
@@ -15,7 +22,9 @@ export function installTemporalRuntime(logger: Logger): void {
   const sink = new DefaultLogger('WARN', ({ level, message, meta }) => {
     logger[level === 'ERROR' ? 'error' : 'warn']({ ...meta }, message);
   });
-  Runtime.install({ shutdownSignals: [], logger: sink });
+  // The native core writes to the console unless it is told to pass its lines on.
+  const logging = { forward: {}, filter: makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' }) };
+  Runtime.install({ shutdownSignals: [], logger: sink, telemetryOptions: { logging } });
 }
 
 export type RunningWorker = Running & Readonly<{ isPolling(): boolean }>;

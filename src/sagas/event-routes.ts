@@ -2,6 +2,11 @@
 import type { EventType } from '../domain/catalogue.ts';
 
 export const destinations = { bus: 'bus', temporal: 'temporal' } as const;
+/** A start must come before its signals, so a dead letter blocks its order; a handler's must not hold up the others. */
+export const afterDeadLetter = { bus: 'continue', temporal: 'block' } as const satisfies Record<
+  keyof typeof destinations,
+  'block' | 'continue'
+>;
 const busOnly = [destinations.bus] as const;
 const both = [destinations.bus, destinations.temporal] as const;
 

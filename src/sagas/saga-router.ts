@@ -44,7 +44,7 @@ export function createSagaRouter(deps: SagaRouterDeps): Deliver {
         return await cancel(deps, event);
       case 'payment.callback_received': {
         const message: PaymentCallback = { eventId: event.eventId, paymentId: event.payload.paymentId };
-        return await signal(deps, orderSagaId(event.payload.orderId), paymentCallbackSignal, message);
+        return await signal(deps, event.payload.orderId, paymentCallbackSignal, message);
       }
     }
   };
@@ -73,7 +73,7 @@ async function cancel(
     ({ eventType, version }) => eventType === 'order.confirmed' && version < event.version,
   );
   if (confirmedFirst) {
-    const input: RefundOrderInput = { orderId, reason, cancelledBy, limits: deps.limits, metadata: causedBy(event) };
+    const input: RefundOrderInput = { orderId, reason, cancelledBy, metadata: causedBy(event) };
     return await startOnce(deps, event, {
       workflow: refundOrderName,
       workflowId: refundOrderId(orderId),
@@ -84,20 +84,31 @@ async function cancel(
     });
   }
   const message: CancellationRequested = { eventId: event.eventId, reason, cancelledBy };
-  return await signal(deps, orderSagaId(orderId), cancellationRequestedSignal, message);
+  return await signal(deps, orderId, cancellationRequestedSignal, message);
 }
 
-/** To a saga that has ended there is nothing to say: its end took the order's stream, or the ledger, into account. */
+/**
+ * A saga that has ended took the order's stream, or the ledger, into account, and there is nothing more to say to it.
+ * Its end is in the stream before its run closes; a run that is gone without it was terminated or lost.
+ * @throws where the run is gone and the order has not ended: that ends as a dead letter, for people to see
+ */
 async function signal(
-  { client, starts }: SagaRouterDeps,
-  workflowId: string,
+  { client, starts, store }: SagaRouterDeps,
+  orderId: string,
   name: string,
   message: CancellationRequested | PaymentCallback,
 ): Promise<DeliveryOutcome> {
+  const workflowId = orderSagaId(orderId);
   if ((await starts.find(workflowId))?.state !== 'started') return waitForStart;
-  await client.signal(workflowId, name, message);
-  return delivered;
+  if (await client.signal(workflowId, name, message)) return delivered;
+  const stream = await store.getEvents(orderId);
+  if (stream.some(({ eventType }) => ends.has(eventType))) return delivered;
+  throw new Error(`the run of ${workflowId} is gone (terminated, or lost), and the order has not ended`);
 }
+
+const ends: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'order.cancelled']);
+/** Details are for people; a long order's are cut. */
+const mostItemLines = 20;
 
 function orderSagaStart(event: StoredEvent<EventOf<'order.submitted'>>, limits: SagaLimits): SagaStartRequest {
   const { orderId, customerId, items, total, currency, paymentMethod } = event.payload;
@@ -109,7 +120,9 @@ function orderSagaStart(event: StoredEvent<EventOf<'order.submitted'>>, limits: 
     input,
     summary: `Order of ${items.length === 1 ? 'one product' : `${items.length} products`}: ${Money.of(total, currency).toString()} by ${paymentMethod}`,
     details: items
+      .slice(0, mostItemLines)
       .map(({ productId, quantity, price }) => itemLine(productId, quantity, Money.of(price, currency)))
+      .concat(items.length > mostItemLines ? [`- … and ${items.length - mostItemLines} more`] : [])
       .join('\n'),
     searchAttributes: searchAttributesOf(orderId, customerId, metadata),
   };

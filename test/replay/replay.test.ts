@@ -7,7 +7,7 @@ import { temporal } from '@temporalio/proto';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { Worker, type ReplayHistoriesIterable } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { startSagaService } from '../support/saga-service.ts';
+import { installRuntimeOnce, startSagaService } from '../support/saga-service.ts';
 import { sagaPaths } from './saga-paths.ts';
 
 const folder = new URL('./histories/', import.meta.url);
@@ -21,7 +21,7 @@ const plain = { enums: String, longs: String, bytes: String };
 
 async function recordHistories(): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const service = await startSagaService({ environment: { PAYMENT_DEADLINE_SECONDS: '2' } });
+  const service = await startSagaService({ environment: { PAYMENT_DEADLINE_SECONDS: '2', STEP_LIMIT_SECONDS: '2' } });
   await service.stock(50);
   for (const [name, path] of Object.entries(sagaPaths)) {
     const handle = service.parts.temporal.workflow.getHandle(await path(service));
@@ -51,6 +51,7 @@ async function replay(path: string): Promise<Readonly<Record<string, Error | und
 }
 
 beforeAll(async () => {
+  installRuntimeOnce();
   if (process.env['UPDATE_REPLAY_HISTORIES'] !== undefined) await recordHistories();
 });
 

@@ -1,6 +1,7 @@
 // Every path whose history is kept: how to drive a service to its end, so that it can be recorded anew.
 import { orderSagaId, refundOrderId } from '../../src/domain/saga-contract.ts';
-import { callback, eventually, metadata, type SagaService } from '../support/saga-service.ts';
+import { UnavailableError } from '../../src/domain/errors.ts';
+import { callback, createHold, eventually, metadata, untilPending, type SagaService } from '../support/saga-service.ts';
 
 /** @returns the workflow id of the run whose history is the path's */
 export type SagaPath = (service: SagaService) => Promise<string>;
@@ -35,6 +36,19 @@ const pending =
     return orderSagaId(order.orderId);
   };
 
+async function cancelledAt(
+  service: SagaService,
+  hold: ReturnType<typeof createHold>,
+  cancel: (orderId: string) => Promise<void>,
+): Promise<string> {
+  const orderId = await service.submit();
+  await hold.reached;
+  await cancel(orderId);
+  hold.release();
+  await service.ended(orderId);
+  return orderSagaId(orderId);
+}
+
 export const sagaPaths: Readonly<Record<string, SagaPath>> = {
   confirmed: plain('pm_ok'),
   declined: plain('pm_declined'),
@@ -54,6 +68,53 @@ export const sagaPaths: Readonly<Record<string, SagaPath>> = {
     async (service, { orderId }) =>
       void (await service.parts.temporal.workflow.getHandle(orderSagaId(orderId)).cancel()),
   ),
+  'reserve-past-its-limit': async (service) => {
+    service.faults.unitOfWork = async () => {
+      throw new Error('the database is in a bad mood');
+    };
+    const orderId = await service.submit();
+    await untilPending(service, orderSagaId(orderId), 'releaseInventory');
+    delete service.faults.unitOfWork;
+    await service.ended(orderId);
+    return orderSagaId(orderId);
+  },
+  'charge-past-its-limit': async (service) => {
+    service.faults.capture = async () => {
+      throw new UnavailableError('no answer', { outcomeUnknown: true });
+    };
+    const workflowId = await plain('pm_ok')(service);
+    delete service.faults.capture;
+    return workflowId;
+  },
+  'cancelled-while-reserving': async (service) => {
+    const hold = createHold();
+    service.faults.unitOfWork = hold.wait;
+    return await cancelledAt(service, hold, async (orderId) => {
+      delete service.faults.unitOfWork;
+      await service.parts.temporal.workflow.getHandle(orderSagaId(orderId)).cancel();
+    });
+  },
+  'cancelled-after-the-charge': async (service) => {
+    const hold = createHold();
+    service.faults.afterCapture = hold.wait;
+    return await cancelledAt(service, hold, async (orderId) => {
+      delete service.faults.afterCapture;
+      await service.commands.cancel(orderId, 'too late?', 'customer', metadata);
+    });
+  },
+  'refund-cancelled-in-temporal': async (service) => {
+    const orderId = await service.submit();
+    await service.ended(orderId);
+    const hold = createHold();
+    service.faults.refund = hold.wait;
+    await service.commands.cancel(orderId, 'wrong colour', 'customer', metadata);
+    await hold.reached;
+    delete service.faults.refund;
+    await service.parts.temporal.workflow.getHandle(refundOrderId(orderId)).cancel();
+    hold.release();
+    await eventually(async () => ((await service.order(orderId)).status === 'cancelled' ? true : undefined));
+    return refundOrderId(orderId);
+  },
   'confirmed-then-refunded': async (service) => {
     const orderId = await service.submit();
     await service.ended(orderId);

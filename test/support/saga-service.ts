@@ -35,8 +35,19 @@ export type ServiceOptions = Readonly<{
   environment?: Readonly<Record<string, string>>;
 }>;
 
+/** Run before the real thing, in the worker's steps only; a throw takes its place. Unset: nothing happens. */
+export type StepFaults = {
+  unitOfWork?: () => Promise<void>;
+  capture?: () => Promise<void>;
+  afterCapture?: () => Promise<void>;
+  refund?: () => Promise<void>;
+  prepare?: () => Promise<void>;
+  get?: () => Promise<void>;
+};
+
 export type SagaService = Readonly<{
   parts: Parts;
+  faults: StepFaults;
   environment: Readonly<Record<string, string>>;
   commands: OrderCommands;
   order(orderId: string): Promise<OrderView>;
@@ -65,10 +76,11 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
   };
   const parts = createParts(readSettings('all', environment), { role: 'test', runsLoops: true });
   const running: Running[] = [];
+  const faults: StepFaults = {};
   if (options.relay ?? true) running.push(startRelay(parts));
   if (options.worker ?? true) {
     installRuntimeOnce();
-    running.push(startWorker(parts));
+    running.push(startWorker(withFaults(parts, faults)));
   }
   const commands = createOrderCommands({ repository: parts.repository });
   const queries = createOrderQueries(parts.db);
@@ -81,6 +93,7 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
 
   return {
     parts,
+    faults,
     environment,
     commands,
     order,
@@ -103,6 +116,38 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
     async stop() {
       await stopAll([...running, { stop: async () => await parts.close() }]);
       await database.drop();
+    },
+  };
+}
+
+function withFaults(parts: Parts, faults: StepFaults): Parts {
+  const { gateway, unitOfWork } = parts;
+  return {
+    ...parts,
+    unitOfWork: async (work) => {
+      await faults.unitOfWork?.();
+      return await unitOfWork(work);
+    },
+    gateway: {
+      ...gateway,
+      prepare: async (request) => {
+        await faults.prepare?.();
+        return await gateway.prepare(request);
+      },
+      capture: async (paymentId) => {
+        await faults.capture?.();
+        const payment = await gateway.capture(paymentId);
+        await faults.afterCapture?.();
+        return payment;
+      },
+      refund: async (paymentId, refund) => {
+        await faults.refund?.();
+        return await gateway.refund(paymentId, refund);
+      },
+      get: async (paymentId) => {
+        await faults.get?.();
+        return await gateway.get(paymentId);
+      },
     },
   };
 }
@@ -167,4 +212,33 @@ export async function callback({ parts }: SagaService, given: Callback): Promise
     { orderId, paymentId, outcome, amount, currency, reason },
     metadata,
   );
+}
+
+/** The run has scheduled a step that does not get through. */
+export async function untilPending({ parts }: SagaService, workflowId: string, activity: string): Promise<void> {
+  await eventually(async () => {
+    // Not found: not started yet.
+    const run = await parts.temporal.workflow
+      .getHandle(workflowId)
+      .describe()
+      .catch(() => undefined);
+    const raw = run?.raw;
+    return raw?.pendingActivities?.some(({ activityType }) => activityType?.name === activity) === true
+      ? true
+      : undefined;
+  });
+}
+
+/** A place in a step where it waits for the test. */
+export function createHold(): Readonly<{ wait: () => Promise<void>; reached: Promise<void>; release: () => void }> {
+  const reached = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  return {
+    wait: async () => {
+      reached.resolve();
+      await released.promise;
+    },
+    reached: reached.promise,
+    release: released.resolve,
+  };
 }

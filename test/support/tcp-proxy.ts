@@ -6,20 +6,20 @@ export type TcpProxy = Readonly<{
   port: number;
   /** Ends every connection and takes no new one. */
   cut(): void;
-  /** Takes bytes and passes none on, in both directions; connections stay open. */
+  /** From now on passes nothing on that comes over the connections of today; they stay open. New ones work. */
   freeze(): void;
-  /** As at the start. What was said while it was frozen is lost with its connections. */
+  /** Takes connections again. */
   mend(): void;
   close(): Promise<void>;
 }>;
 
 export async function startTcpProxy(target: Readonly<{ host: string; port: number }>): Promise<TcpProxy> {
-  let state: 'open' | 'cut' | 'frozen' = 'open';
+  let isCut = false;
   const sockets = new Set<Socket>();
-  const frozenOnce = new Set<Socket>();
+  const frozen = new Set<Socket>();
 
   const server = createServer((client) => {
-    if (state === 'cut') {
+    if (isCut) {
       client.destroy();
       return;
     }
@@ -31,8 +31,7 @@ export async function startTcpProxy(target: Readonly<{ host: string; port: numbe
       sockets.add(from);
       from.on('error', () => undefined);
       from.on('data', (bytes) => {
-        if (state === 'frozen') frozenOnce.add(from).add(to);
-        else to.write(bytes);
+        if (!frozen.has(from)) to.write(bytes);
       });
       from.on('close', () => {
         sockets.delete(from);
@@ -51,16 +50,14 @@ export async function startTcpProxy(target: Readonly<{ host: string; port: numbe
   return {
     port: address.port,
     cut() {
-      state = 'cut';
+      isCut = true;
       endAll(sockets);
     },
     freeze() {
-      state = 'frozen';
+      for (const socket of sockets) frozen.add(socket);
     },
     mend() {
-      state = 'open';
-      endAll(frozenOnce);
-      frozenOnce.clear();
+      isCut = false;
     },
     async close() {
       endAll(sockets);

@@ -8,7 +8,7 @@ import { found, isExecutable, notFound, type Rung } from './ladder.ts';
 export function cacheFolder(environment: NodeJS.ProcessEnv): string | undefined {
   const given = environment['XDG_CACHE_HOME'];
   // The specification wants relative paths ignored.
-  const base = given !== undefined && isAbsolute(given) ? given : join(homedir(), '.cache');
+  const base = given !== undefined && isAbsolute(given) ? given : join(homeOf(), '.cache');
   const uid = process.getuid?.() ?? 0;
   return [join(base, 'athyper-sagas'), join(tmpdir(), `athyper-sagas-cache-${uid}`)].find((folder) => {
     try {
@@ -20,6 +20,15 @@ export function cacheFolder(environment: NodeJS.ProcessEnv): string | undefined 
       return false;
     }
   });
+}
+
+/** A user of a container may have neither HOME nor a line in the list of users. */
+function homeOf(): string {
+  try {
+    return homedir();
+  } catch {
+    return tmpdir();
+  }
 }
 
 export function cacheRung(cache: string | undefined, name: string, versions: readonly string[]): Rung {

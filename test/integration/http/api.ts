@@ -73,7 +73,7 @@ function compose(db: Db, lines: string[]): HttpDeps {
       linkOf: (orderId) => ({ workflowId: orderSagaId(orderId), webUrl: webUrl(orderId) }),
     },
     checks: {},
-    destinations: ['bus', 'temporal'],
+    destinations: { bus: 'continue', temporal: 'block' },
     poke: () => undefined,
   };
 }

@@ -172,6 +172,8 @@ describe('the list', () => {
   test('says what is wrong with a query, and which destinations there are', async () => {
     expectInvalid(await api.call('GET', '/outbox?state=lost'), 'state');
     expectInvalid(await api.call('GET', '/outbox?after=nonsense'), 'after');
+    const forged = Buffer.from(JSON.stringify({ position: '1e9', destination: 'bus' })).toString('base64url');
+    expectInvalid(await api.call('GET', `/outbox?after=${forged}`), 'after');
     expectProblem(await api.call('POST', '/outbox/buss/pause'), 404, 'destination-not-found', 'destination');
     expectProblem(await api.call('POST', `/outbox/${newId()}/bus/retry`), 404, 'dead-letter-not-found');
   });
