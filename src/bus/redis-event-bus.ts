@@ -5,27 +5,19 @@ import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
+import type { EventRow } from '../platform/schema.ts';
 import { connectBlockingRedis, connectRedis, type RedisConnection } from '../platform/redis.ts';
 import type { BusTransport, EventHandler, SubscribeOptions, Unsubscribe } from './event-bus.ts';
 import { createHandlerRegistry, type HandlerRegistry } from './handler-registry.ts';
 import { createPartitionLeases } from './partition-leases.ts';
-import {
-  acknowledge,
-  addToStream,
-  ensureGroup,
-  isReply,
-  readGroup,
-  streamOf,
-  takeOver,
-  type WireEvent,
-} from './redis-streams.ts';
+import { acknowledge, addToStream, ensureGroup, isReply, readGroup, streamOf, takeOver } from './redis-streams.ts';
 
 export type RedisEventBusDeps = Readonly<{
   url: string;
   db: Db;
   logger: Logger;
   /** Validates what comes out of the stream, as the log does. */
-  decode: (event: WireEvent) => StoredEvent;
+  decode: (event: EventRow) => StoredEvent;
   /** Keeps services apart that share a Redis. */
   prefix?: string;
   /** How long a consumer that was killed keeps its partitions. */
@@ -187,7 +179,7 @@ export class RedisEventBus implements BusTransport {
   }
 
   /** Again and again until it works: what comes after it in the partition waits. @returns false where stopped first */
-  async #handle(event: WireEvent, signal: AbortSignal): Promise<boolean> {
+  async #handle(event: EventRow, signal: AbortSignal): Promise<boolean> {
     for (let attempt = 1; !signal.aborted; attempt += 1) {
       try {
         await this.#registry.handle(this.#deps.decode(event));

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { StoredEvent } from '../domain/event.ts';
 import type { RedisConnection } from '../platform/redis.ts';
+import type { EventRow } from '../platform/schema.ts';
 
 /** How many consumers can share the work; more processes than this stand by. */
 export const partitionCount = 8;
@@ -13,24 +14,11 @@ export function partitionOf(aggregateId: string): number {
   return createHash('sha1').update(aggregateId).digest().readUInt32BE(0) % partitionCount;
 }
 
-/** An event as it lies in the stream; the columns of the log, so that it is decoded and validated like a row. */
-export type WireEvent = Readonly<{
-  id: string;
-  event_type: string;
-  aggregate_id: string;
-  aggregate_type: string;
-  version: number;
-  payload: unknown;
-  metadata: unknown;
-  schema_version: number;
-  occurred_at: Date;
-  position: string;
-}>;
 /** Without an event where the entry was deleted and is still listed as pending: there is nothing left to do for it. */
-export type Entry = Readonly<{ entryId: string; event: WireEvent | undefined }>;
+export type Entry = Readonly<{ entryId: string; event: EventRow | undefined }>;
 
 export async function addToStream(redis: RedisConnection, prefix: string, event: StoredEvent): Promise<void> {
-  const wire: WireEvent = {
+  const wire: EventRow = {
     id: event.eventId,
     event_type: event.eventType,
     aggregate_id: event.aggregateId,
@@ -103,7 +91,7 @@ function toEntries(answer: unknown): readonly Entry[] {
   return (entries ?? []).map(([entryId, fields]) => {
     const text = fields?.[fields.indexOf('event') + 1];
     if (text === undefined) return { entryId, event: undefined };
-    const event = JSON.parse(text) as WireEvent;
+    const event = JSON.parse(text) as EventRow;
     return { entryId, event: { ...event, occurred_at: new Date(event.occurred_at) } };
   });
 }

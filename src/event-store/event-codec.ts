@@ -1,5 +1,6 @@
 // Between an event in memory and its row: validated by the catalogue in both directions, stringified exactly once.
 import type { DomainEvent, EventCatalogue, EventMetadata, StoredEvent } from '../domain/event.ts';
+import type { EventRow } from '../platform/schema.ts';
 
 /** The event does not fit the catalogue. Not retryable; names the type and each field that is wrong. */
 export class InvalidEventError extends Error {
@@ -15,20 +16,6 @@ export type EncodedEvent = Readonly<{
   occurredAt: string;
 }>;
 
-/** A row as it comes from `events` or `outbox`; `position` selected as text. */
-export type EventRow = Readonly<{
-  id: string;
-  event_type: string;
-  aggregate_id: string;
-  aggregate_type: string;
-  version: number;
-  payload: unknown;
-  metadata: unknown;
-  schema_version: number;
-  occurred_at: Date;
-  position: string;
-}>;
-
 export type EventCodec = Readonly<{
   /** @throws InvalidEventError */
   encode(event: DomainEvent): EncodedEvent;
@@ -36,9 +23,9 @@ export type EventCodec = Readonly<{
   decode(row: EventRow): StoredEvent;
 }>;
 
-/** jsonb refuses NUL and lone surrogates; said here, the error names the event instead of a byte. */
+/** jsonb and text refuse NUL and lone surrogates; said before, an error can name what holds them instead of a byte. */
 // oxlint-disable-next-line no-control-regex
-const unstorable = /\u0000|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/;
+export const unstorable = /\u0000|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/;
 
 export function createEventCodec(catalogue: EventCatalogue): EventCodec {
   const parse = (eventType: string, payload: unknown): Readonly<{ payload: unknown; version: number }> => {

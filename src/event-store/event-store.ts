@@ -2,8 +2,9 @@
 import { sql } from 'kysely';
 import type { DomainEvent, StoredEvent } from '../domain/event.ts';
 import type { Db, Queryable, Tx } from '../platform/database.ts';
+import type { EventRow } from '../platform/schema.ts';
 import { appendEvents, isAppendedMeanwhile, type Appended, type ExpectedVersion, type Routes } from './append.ts';
-import type { EventCodec, EventRow } from './event-codec.ts';
+import type { EventCodec } from './event-codec.ts';
 import { encodeCursor, logStart, type LogCursor } from './log-cursor.ts';
 
 export type LogFilter = Readonly<{

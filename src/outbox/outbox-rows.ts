@@ -1,22 +1,9 @@
 // The relay's statements. All times are the database's; every write after a claim is fenced by the claim's owner.
 import { sql } from 'kysely';
 import type { Db } from '../platform/database.ts';
+import type { EventRow } from '../platform/schema.ts';
 
-/** A claimed delivery; the event's columns as in the log. */
-export type ClaimedRow = Readonly<{
-  id: string;
-  event_type: string;
-  aggregate_id: string;
-  aggregate_type: string;
-  version: number;
-  payload: unknown;
-  metadata: unknown;
-  schema_version: number;
-  occurred_at: Date;
-  position: string;
-  attempts: number;
-  redelivered: boolean;
-}>;
+export type ClaimedRow = EventRow & Readonly<{ attempts: number; redelivered: boolean }>;
 
 export type Claim = Readonly<{
   destination: string;

@@ -66,6 +66,20 @@ export type Database = {
   product_sales: { tenant_id: string; product_id: string; currency: string; quantity: number; revenue: number };
 };
 
+/** An event's columns as `events`, `outbox` and the bus hold them, once selected; `position` as text. */
+export type EventRow = Readonly<{
+  id: string;
+  event_type: string;
+  aggregate_id: string;
+  aggregate_type: string;
+  version: number;
+  payload: unknown;
+  metadata: unknown;
+  schema_version: number;
+  occurred_at: Date;
+  position: string;
+}>;
+
 type StreamsTable = {
   aggregate_id: string;
   aggregate_type: string;

@@ -1,5 +1,6 @@
 // Bodies: read as bytes (a signature is over bytes), parsed as JSON, and refused where PostgreSQL could not store them.
 import express, { type Request, type RequestHandler } from 'express';
+import { unstorable } from '../../event-store/event-codec.ts';
 import { fieldName } from './fields.ts';
 import { HttpError, invalidInput, type FieldError } from './problems.ts';
 
@@ -39,14 +40,10 @@ export function parseJson(request: Request, bytes: Buffer): unknown {
       field: 'body',
     });
   }
-  const unstorable = [...unstorableFields(body, [])];
-  if (unstorable.length > 0) throw invalidInput(unstorable);
+  const wrong = [...unstorableFields(body, [])];
+  if (wrong.length > 0) throw invalidInput(wrong);
   return body;
 }
-
-/** jsonb and text refuse both; said here, the answer names the field. */
-// oxlint-disable-next-line no-control-regex
-const unstorable = /\u0000|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/;
 
 function* unstorableFields(value: unknown, path: readonly PropertyKey[]): Generator<FieldError> {
   const message = 'must not hold NUL or half of a surrogate pair';
