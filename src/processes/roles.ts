@@ -1,6 +1,7 @@
 // The roles, each from its parts to something that runs and stops.
 import { createHealthApp, type ReadinessChecks } from '../http/health-routes.ts';
 import type { Settings } from '../platform/config.ts';
+import { runCleanUp } from '../outbox/clean-up.ts';
 import { listen } from '../platform/http-server.ts';
 import { stopAll, type Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
@@ -53,6 +54,7 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       yield relay;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
+      yield runCleanUp(parts);
       yield await startHealth(parts, relayReadiness(parts, { relay: relay.loops, subscriptions: subscriptions.loops }));
       break;
     }
@@ -72,6 +74,7 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       yield relay;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
+      yield runCleanUp(parts);
       yield await startApi(
         parts,
         allReadiness(parts, { relay: relay.loops, subscriptions: subscriptions.loops, worker }),
