@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
-import type { Db } from '../platform/database.ts';
+import { describeError } from '../outbox/delivery.ts';
+import { isDatabaseUnavailable, type Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
 import type { EventRow } from '../platform/schema.ts';
 import { connectBlockingRedis, connectRedis, type RedisConnection } from '../platform/redis.ts';
@@ -18,6 +19,10 @@ export type RedisEventBusDeps = Readonly<{
   logger: Logger;
   /** Validates what comes out of the stream, as the log does. */
   decode: (event: EventRow) => StoredEvent;
+  /** Makes a dead letter of an event whose handlers keep failing; it is acknowledged after that. */
+  park: (event: EventRow, error: string) => Promise<void>;
+  /** Then it is one. */
+  mostAttempts?: number;
   /** Keeps services apart that share a Redis. */
   prefix?: string;
   /** How long a consumer that was killed keeps its partitions. */
@@ -25,13 +30,15 @@ export type RedisEventBusDeps = Readonly<{
 }>;
 
 const defaultLeaseMilliseconds = 6_000;
+/** With the pauses between them about two and a half minutes, in which the partition waits. */
+const defaultMostAttempts = 10;
 const blockMilliseconds = 2_000;
 const readCount = 50;
 const longestRetryMilliseconds = 30_000;
 
 /**
  * At least once, in the order of each aggregate: a partition is read by one consumer, which acknowledges an event after
- * its handlers have committed and tries one that fails again before it goes on.
+ * its handlers have committed. One that fails is tried again before the next, and is a dead letter when it keeps failing.
  */
 export class RedisEventBus implements BusTransport {
   readonly #deps: RedisEventBusDeps;
@@ -178,23 +185,43 @@ export class RedisEventBus implements BusTransport {
     return entries.length;
   }
 
-  /** Again and again until it works: what comes after it in the partition waits. @returns false where stopped first */
+  /**
+   * Until it works or is a dead letter: what comes after it in the partition waits. A database that is away is nobody's
+   * fault and counts for nothing. @returns false where stopped first
+   */
   async #handle(event: EventRow, signal: AbortSignal): Promise<boolean> {
+    const { logger, mostAttempts = defaultMostAttempts } = this.#deps;
+    let failures = 0;
     for (let attempt = 1; !signal.aborted; attempt += 1) {
       try {
         await this.#registry.handle(this.#deps.decode(event));
         return true;
       } catch (error) {
-        this.#deps.logger.error(
-          { err: error, eventId: event.id, eventType: event.event_type, attempt },
-          'handlers failed; tried again',
-        );
+        if (!isNobodysFault(error)) failures += 1;
+        const context = { err: error, eventId: event.id, eventType: event.event_type, attempt };
+        logger.error(context, 'handlers failed; tried again');
+        if (failures >= mostAttempts && (await this.#parked(event, error))) return true;
         const pause = Math.min(longestRetryMilliseconds, 500 * 2 ** (attempt - 1));
         await sleep(pause, undefined, { signal }).catch(() => undefined);
       }
     }
     return false;
   }
+
+  async #parked(event: EventRow, cause: unknown): Promise<boolean> {
+    const { logger, park } = this.#deps;
+    try {
+      await park(event, describeError(cause));
+      logger.error({ eventId: event.id, eventType: event.event_type }, 'delivery is a dead letter');
+      return true;
+    } catch (error) {
+      logger.error({ err: error, eventId: event.id }, 'a dead letter could not be written; its event is kept');
+      return false;
+    }
+  }
 }
+
+const isNobodysFault = (error: unknown): boolean =>
+  error instanceof AggregateError ? error.errors.every(isDatabaseUnavailable) : isDatabaseUnavailable(error);
 
 type Reader = Readonly<{ stop(): Promise<void> }>;

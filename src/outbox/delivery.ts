@@ -37,3 +37,11 @@ export type DestinationPolicy = Readonly<{
   /** Deliveries under way at once; each is of another aggregate. */
   concurrency: number;
 }>;
+
+/** For people: what went wrong, and in each handler where there were several. */
+export function describeError(error: unknown): string {
+  if (error instanceof AggregateError) {
+    return `${error.message}: ${error.errors.map((each) => describeError(each)).join('; ')}`;
+  }
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}

@@ -4,6 +4,9 @@ import type { BusTransport } from '../bus/event-bus.ts';
 import { InMemoryEventBus } from '../bus/in-memory-event-bus.ts';
 import { RedisEventBus } from '../bus/redis-event-bus.ts';
 import type { catalogue } from '../domain/catalogue.ts';
+import { parkDelivery } from '../outbox/park-delivery.ts';
+import type { EventRow } from '../platform/schema.ts';
+import { destinations } from '../sagas/event-routes.ts';
 import type { Parts } from './parts.ts';
 
 /** In memory: handlers run in the process that delivers. */
@@ -12,7 +15,9 @@ export function createInMemoryBus({ db }: Parts): InMemoryEventBus {
 }
 
 export function createRedisBus({ db, codec, logger }: Parts, url: string): RedisEventBus {
-  return new RedisEventBus({ url, db, logger, decode: (row) => codec.decode(row) });
+  const park = async (event: EventRow, error: string): Promise<void> =>
+    await parkDelivery(db, destinations.bus, event, error);
+  return new RedisEventBus({ url, db, logger, park, decode: (row) => codec.decode(row) });
 }
 
 /** What handlers subscribe to; `publish` stores the event and its deliveries. */

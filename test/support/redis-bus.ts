@@ -1,6 +1,7 @@
 // A bus on the test's Redis, with a prefix of its own: the server may be shared.
 import { randomUUID } from 'node:crypto';
 import { RedisEventBus } from '../../src/bus/redis-event-bus.ts';
+import { parkDelivery } from '../../src/outbox/park-delivery.ts';
 import type { BusUnderTest } from './bus-contract.ts';
 import { createLogBook, type EventLog } from './event-log.ts';
 
@@ -9,10 +10,26 @@ const leaseMilliseconds = 1_500;
 
 export type RedisBusUnderTest = BusUnderTest & Readonly<{ bus: RedisEventBus }>;
 
-export function makeRedisBus(log: EventLog, url: string, prefix = `test-${randomUUID()}`): RedisBusUnderTest {
+export function makeRedisBus(
+  log: EventLog,
+  url: string,
+  prefix = `test-${randomUUID()}`,
+  { destination = 'bus', ...options }: Readonly<{ mostAttempts?: number; destination?: string }> = {},
+): RedisBusUnderTest {
   const { logger, lines } = createLogBook();
   const decode: ConstructorParameters<typeof RedisEventBus>[0]['decode'] = (row) => log.codec.decode(row);
-  const bus = new RedisEventBus({ url, db: log.db, logger, prefix, decode, leaseMilliseconds });
+  const park: ConstructorParameters<typeof RedisEventBus>[0]['park'] = async (event, error) =>
+    await parkDelivery(log.db, destination, event, error);
+  const bus = new RedisEventBus({
+    url,
+    db: log.db,
+    logger,
+    prefix,
+    decode,
+    park,
+    leaseMilliseconds,
+    ...options,
+  });
   return {
     bus,
     send: async (event) => await bus.deliver(event),
