@@ -3,13 +3,14 @@
 
 /**
  * Calls `onGone` once, within half a second of the parent's end, if npm has started this process.
+ * @param deps.parentPid from when this process began: npm may have ended since.
  * @returns a function that ends the watch.
  */
 export function watchParent(
-  deps: Readonly<{ environment: NodeJS.ProcessEnv; onGone: () => void; everyMs?: number }>,
+  deps: Readonly<{ environment: NodeJS.ProcessEnv; onGone: () => void; everyMs?: number; parentPid?: number }>,
 ): () => void {
   if (deps.environment['npm_lifecycle_event'] === undefined) return () => undefined;
-  const parent = process.ppid;
+  const parent = deps.parentPid ?? process.ppid;
   const timer = setInterval(() => {
     if (process.ppid === parent) return;
     clearInterval(timer);

@@ -8,4 +8,6 @@ if (Number(process.versions.node.split('.')[0]) < 24) {
   );
   process.exit(1);
 }
-void import('../processes/commands.ts').then((commands) => commands.runCommand(process.argv.slice(2)));
+// Before the rest is loaded: npm may end meanwhile, and another parent takes its place.
+const parentPid = process.ppid;
+void import('../processes/commands.ts').then((commands) => commands.runCommand(process.argv.slice(2), parentPid));

@@ -2,17 +2,50 @@
 import {
   Client,
   Connection,
+  defaultGrpcRetryOptions,
   isGrpcServiceError,
+  makeGrpcRetryInterceptor,
   ServiceError,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
+  type ConnectionOptions,
 } from '@temporalio/client';
 
 export type TemporalOptions = Readonly<{ address: string; namespace: string }>;
 
 /** Connects at the first call, so that a process starts while Temporal is away. Close it with `connection.close()`. */
 export function connectTemporal({ address, namespace }: TemporalOptions): Client {
-  return new Client({ connection: Connection.lazy({ address }), namespace });
+  const interceptors = [makeGrpcRetryInterceptor(defaultGrpcRetryOptions()), endAfterClose];
+  return new Client({ connection: Connection.lazy({ address, interceptors }), namespace });
+}
+
+type Interceptor = NonNullable<ConnectionOptions['interceptors']>[number];
+type Listener = Readonly<{ onReceiveMessage(message: unknown): void; onReceiveStatus(status: unknown): void }>;
+
+/** The client's retry may come due after `close`: what is thrown in its timer would end the process (seen). */
+const endAfterClose: Interceptor = (options, nextCall) => {
+  try {
+    return nextCall(options) as ReturnType<Interceptor>;
+  } catch (error) {
+    if (!(error instanceof Error) || error.message !== 'Channel has been shut down') throw error;
+    return cancelledCall(error.message) as unknown as ReturnType<Interceptor>;
+  }
+};
+
+function cancelledCall(details: string) {
+  const nothing = (): void => {};
+  return {
+    start(metadata: unknown, listener: Listener) {
+      listener.onReceiveMessage(null);
+      listener.onReceiveStatus({ code: grpc.cancelled, details, metadata });
+    },
+    sendMessage: nothing,
+    halfClose: nothing,
+    startRead: nothing,
+    cancelWithStatus: nothing,
+    getPeer: () => 'closed',
+    getAuthContext: () => null,
+  };
 }
 
 /** Without a deadline a call blocks for 20 s when Temporal is away (measured). */
@@ -30,6 +63,7 @@ export type TemporalErrorMeaning =
   | 'other';
 
 const grpc = {
+  cancelled: 1,
   invalidArgument: 3,
   notFound: 5,
   permissionDenied: 7,

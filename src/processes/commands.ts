@@ -9,14 +9,17 @@ import { startRole, type ServiceRole } from './roles.ts';
 
 const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join(', ')}`;
 
-/** Runs a role to its end. Exit code 1 with one line on standard error where a person has to mend something. */
-export async function runCommand(args: readonly string[]): Promise<void> {
+/**
+ * Runs a role to its end. Exit code 1 with one line on standard error where a person has to mend something.
+ * @param parentPid whose child this process was when it began.
+ */
+export async function runCommand(args: readonly string[], parentPid: number): Promise<void> {
   // Whoever read our output may go (`npm run demo | head`); the service does not go with it.
   process.stdout.on('error', () => undefined);
   try {
     const role = roles.find((known) => known === args[0]);
     if (role === undefined || args.length !== 1) throw new StartupError(`${usage}.`);
-    await run(role);
+    await run(role, parentPid);
     // 0, or what `dev` has set because a server of its own died.
     process.exit();
   } catch (error) {
@@ -26,7 +29,7 @@ export async function runCommand(args: readonly string[]): Promise<void> {
   }
 }
 
-async function run(role: Role): Promise<void> {
+async function run(role: Role, parentPid: number): Promise<void> {
   switch (role) {
     case 'api':
     case 'worker':
@@ -42,10 +45,10 @@ async function run(role: Role): Promise<void> {
     }
     // Loaded on demand: an image for production has no embedded PostgreSQL.
     case 'dev':
-      await (await import('./dev.ts')).runDev({ playDemo: false });
+      await (await import('./dev.ts')).runDev({ playDemo: false, parentPid });
       break;
     case 'demo':
-      await (await import('./dev.ts')).runDemoOnly();
+      await (await import('./dev.ts')).runDemoOnly(parentPid);
       break;
   }
 }

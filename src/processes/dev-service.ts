@@ -30,7 +30,8 @@ export async function startService(service: DevService): Promise<Running> {
     await timed(timings, 'until /readyz answers 200', ready);
     return running;
   } catch (error) {
-    await running.stop();
+    // Why it is stopped is what a person must read, not what else failed then.
+    await running.stop().catch((err: unknown) => logger.warn({ err }, 'some parts did not stop in order'));
     throw error;
   }
 }

@@ -17,13 +17,21 @@ const graceSeconds = 7;
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** `npm start`. Stays up until it is stopped. @throws StartupError where a person has to mend something */
-export async function runDev(options: Readonly<{ playDemo: boolean }>): Promise<void> {
+export async function runDev({
+  playDemo,
+  parentPid,
+}: Readonly<{ playDemo: boolean; parentPid: number }>): Promise<void> {
   const loaded = { name: 'loading the program', ms: Math.round(performance.now()) };
   const stop = listenForStop();
   const environment = inheritedEnvironment();
-  watchParent({ environment, onGone: () => stop.request('npm is gone') });
+  const onGone = (): void => {
+    stop.request('npm is gone');
+    // Also where a start on a slow machine cannot be given up at once (initdb): the watchdog ends what is left.
+    setTimeout(() => process.exit(1), graceSeconds * 1000).unref();
+  };
+  watchParent({ environment, parentPid, onGone });
   try {
-    await runUntilToldToStop({ ...options, loaded, stop, environment });
+    await runUntilToldToStop({ playDemo, loaded, stop, environment });
   } catch (error) {
     // A stop during the start is no error: what was started is stopped by then.
     if (!stop.signal.aborted || error instanceof StartupError) throw error;
@@ -49,14 +57,15 @@ async function runUntilToldToStop({ playDemo, loaded, stop, environment }: DevRu
   const logger = createLogger({ level: settings.logLevel, role: 'dev', file: `${folder}/logs/service.log` });
   const timings: Timing[] = [loaded, ...stack.timings];
   try {
-    const running = await startService({ settings: stack.settings, timings, logger, signal });
-    const apiUrl = apiUrlOf(stack.settings);
-    const forget = announceService(folder, { apiUrl, temporalUiUrl: stack.settings.temporalUiUrl });
+    // From the beginning: a service whose database is gone would be waited for in vain.
     void stack.broken.then((what) => {
       print(`${what} Stopping.`);
       process.exitCode = 1;
       stop.request(what);
     });
+    const running = await startService({ settings: stack.settings, timings, logger, signal });
+    const apiUrl = apiUrlOf(stack.settings);
+    const forget = announceService(folder, { apiUrl, temporalUiUrl: stack.settings.temporalUiUrl });
     printAddresses(given, stack, timings);
     await playDemoOnce({ apiUrl, folder, stop, wanted: playDemo || !wasDemoPlayed(folder) });
     const parts = { stop: async () => await stopAll([{ stop: async () => forget() }, running, stack]) };
@@ -67,11 +76,11 @@ async function runUntilToldToStop({ playDemo, loaded, stop, environment }: DevRu
 }
 
 /** `npm run demo`: on the service that runs in this folder, or else as `npm start` with the demo. */
-export async function runDemoOnly(): Promise<void> {
+export async function runDemoOnly(parentPid: number): Promise<void> {
   const settings = readSettings('demo');
   const service = await findService(resolve(settings.dataDir));
   if (service === undefined) {
-    await runDev({ playDemo: true });
+    await runDev({ playDemo: true, parentPid });
     return;
   }
   await runDemo({ apiUrl: service.apiUrl, print });

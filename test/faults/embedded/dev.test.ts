@@ -1,6 +1,7 @@
 // `npm start` and `npm run demo` as a newcomer runs them, and what they leave behind, however they end: nothing.
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -24,7 +25,7 @@ import {
 } from '../../support/dev-process.ts';
 import { createHttpClient } from '../../support/http-client.ts';
 import { groupOf } from '../../support/processes.ts';
-import { installRuntimeOnce, testWebhookSecret } from '../../support/saga-service.ts';
+import { testWebhookSecret } from '../../support/saga-service.ts';
 
 let dataDirs: DataDirs;
 let processes: DevProcesses;
@@ -77,7 +78,7 @@ async function interruptInOrder(started: Start): Promise<void> {
   started.dev.interrupt();
   const end = await started.dev.ended;
   console.info(`stopped after ${Math.round(performance.now() - began)} ms`);
-  expect(end).toMatchObject({ code: 0, signal: null });
+  expect(end.code, end.stdout + end.stderr).toBe(0);
   expect(end.stdout.trimEnd().split('\n').at(-1)).toBe('Stopped.');
   // At once: npm does not end before what it has started.
   expect(await whatIsLeftIn(started.folder, portsOf(started.folder, started.port))).toEqual([]);
@@ -211,9 +212,12 @@ function isLoading({ pid, command }: Readonly<{ pid: number; command: string }>)
   return command === 'node src/main.ts dev' && readFileSync(`/proc/${pid}/maps`, 'utf8').includes('core-bridge');
 }
 
-test('Ctrl-C while it starts stops what was started, and is no error', async () => {
-  const begun = await begin(throughNpm);
-  await begun.dev.prints('making the database');
+test.each([
+  ['it starts', 'making the database'],
+  ['the demo is played', 'Order 2 of 4'],
+])('Ctrl-C while %s stops what was started, and is no error', async (_when, line) => {
+  const begun = await begin(throughNpm, dataDirs.create('data'));
+  await begun.dev.prints(line);
   await interruptInOrder(begun);
 });
 
@@ -230,6 +234,44 @@ test.each([
   expect(end.stdout).toContain(
     `\n${name} has ended by itself (signal SIGKILL); its log is in ${folder}/logs. Stopping.\nStopped.\n`,
   );
+  await expectNothingLeft({ folder, port });
+});
+
+/** A start that gets no further than its services: they wait for a Temporal that does not answer. */
+async function startThatWaits(command: typeof throughNpm | typeof directly): Promise<Start> {
+  const folder = folderWithoutDemo();
+  const port = await findFreePort();
+  const address = `127.0.0.1:${await findFreePort()}`;
+  const dev = processes.start(command, folder, { TEMPORAL_ADDRESS: address, PORT: String(port) });
+  const readyz = async (): Promise<unknown> => (await fetch(`http://127.0.0.1:${port}/readyz`)).json().catch(() => '');
+  await expect
+    .poll(readyz, { timeout: 20_000 })
+    .toMatchObject({ checks: { database: { ok: true }, temporal: { ok: false } } });
+  return { dev, folder, port };
+}
+
+test('PostgreSQL, killed before the service is ready, is told, and is not waited for', async () => {
+  const { dev, folder, port } = await startThatWaits(directly);
+  const began = performance.now();
+  for (const { pid, command } of processesIn(folder)) if (/\/postgres -D /.test(command)) process.kill(pid, 'SIGKILL');
+  const end = await dev.ended;
+  expect(performance.now() - began).toBeLessThan(10_000);
+  expect(end).toMatchObject({ code: 1, signal: null, stderr: '' });
+  expect(end.stdout).toMatch(/\nPostgreSQL has ended by itself \(signal SIGKILL\); .+ Stopping\.\nStopped\.\n$/);
+  await expectNothingLeft({ folder, port });
+});
+
+test('a second Ctrl-C does not wait for the order of the stop, and leaves nothing behind all the same', async () => {
+  const { dev, folder, port } = await start(directly);
+  // Half a request, which an orderly stop waits for.
+  const slow = connect(port, '127.0.0.1', () => void slow.write('GET /orders HTTP/1.1\r\n'));
+  slow.on('error', () => undefined);
+  cleanUps.push(() => slow.destroy());
+  await once(slow, 'connect');
+  // An impatient one: again and again.
+  const again = setInterval(() => dev.interrupt(), 300);
+  const end = await dev.ended.finally(() => clearInterval(again));
+  expect(end).toMatchObject({ code: 130, signal: null });
   await expectNothingLeft({ folder, port });
 });
 
@@ -307,22 +349,14 @@ test('a DATABASE_URL where nothing answers is refused with its host and without 
 });
 
 test('while a TEMPORAL_ADDRESS where nothing answers is waited for, Ctrl-C stops it in order within 10 s', async () => {
-  const folder = folderWithoutDemo();
-  const port = await findFreePort();
-  const address = `127.0.0.1:${await findFreePort()}`;
-  const dev = processes.start(throughNpm, folder, { TEMPORAL_ADDRESS: address, PORT: String(port) });
-  const readyz = async (): Promise<unknown> => (await fetch(`http://127.0.0.1:${port}/readyz`)).json().catch(() => '');
-  await expect
-    .poll(readyz, { timeout: 20_000 })
-    .toMatchObject({ checks: { database: { ok: true }, temporal: { ok: false } } });
+  const started = await startThatWaits(throughNpm);
   const began = performance.now();
-  await interruptInOrder({ dev, folder, port });
+  await interruptInOrder(started);
   expect(performance.now() - began).toBeLessThan(10_000);
-  expect(dev.stdout()).not.toContain('Ready after');
+  expect(started.dev.stdout()).not.toContain('Ready after');
 });
 
 test('a TEMPORAL_ADDRESS where nothing answers in time is an error that names it, and nothing goes on', async () => {
-  installRuntimeOnce();
   const database = await createTestDatabase();
   cleanUps.push(database.drop);
   const port = await findFreePort();
