@@ -83,7 +83,8 @@ export async function runDemoOnly(parentPid: number): Promise<void> {
     await runDev({ playDemo: true, parentPid });
     return;
   }
-  await runDemo({ apiUrl: service.apiUrl, print });
+  const results = await runDemo({ apiUrl: service.apiUrl, print });
+  if (results.some(({ status, expected }) => status !== expected)) process.exitCode = 1;
   markDemoPlayed(resolve(settings.dataDir));
 }
 
