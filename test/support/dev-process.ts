@@ -115,7 +115,7 @@ export function mainPidIn(folder: string): number {
 
 /** Ports that a start in this folder has chosen or was given. */
 export function portsOf(folder: string, port?: number): readonly number[] {
-  return [...Object.values(keptPorts(folder)), ...(port === undefined ? [] : [port])];
+  return [...Object.values(keptPorts(folder)), port].filter((each) => each !== undefined);
 }
 
 /** Which processes of this folder run, and which of these ports are taken; nothing once all is over. */
