@@ -1,4 +1,5 @@
 // A dump in a younger cluster: no role works on it, and one command mends it without changing what is read next.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DomainEvent } from '../../../src/domain/event.ts';
@@ -9,6 +10,7 @@ import { StartupError } from '../../../src/platform/startup-error.ts';
 import { counted, made, newThing, startEventLog, type EventLog } from '../../support/event-log.ts';
 import { runMain } from '../../support/role-process.ts';
 import { eventually } from '../../support/saga-service.ts';
+import { startTcpProxy } from '../../support/tcp-proxy.ts';
 
 let log: EventLog;
 beforeEach(async () => {
@@ -106,6 +108,23 @@ describe('a log whose ordering xids are ahead of the cluster', () => {
     await refuseForeignLog(log.db);
     expect(await untilRead(5)).toEqual(idsOf(events));
     expect((await runMain(['rebase-log'], environment)).stdout).toMatch(/nothing to rebase/);
+  });
+
+  it('ends a role that could not look at its boot, because the database was away', async () => {
+    await fill();
+    await restoreElsewhere();
+    const url = new URL(log.url);
+    const proxy = await startTcpProxy({ host: url.hostname, port: Number(url.port) });
+    proxy.cut();
+    url.hostname = '127.0.0.1';
+    url.port = String(proxy.port);
+    const ended = runMain(['relay'], { DATABASE_URL: url.href, TEMPORAL_ADDRESS: '127.0.0.1:1', LOG_LEVEL: 'info' });
+    await sleep(4_000);
+    proxy.mend();
+    const { code, stdout } = await ended;
+    await proxy.close();
+    expect(stdout).toMatch(/"msg":"started"[^]*"level":60[^]*The event log was restored from another/);
+    expect(code).toBe(1);
   });
 
   it('is no other log than before once it is rebased: the same order, and what comes next comes after', async () => {
