@@ -71,6 +71,11 @@ export type EventStore = Readonly<{
   getEventsByType(eventType: string, options?: Omit<LogFilter, 'eventType'>): Promise<LogPage>;
   /** Skips no event that commits late, and keeps the order of every stream. */
   readLog(filter?: LogFilter): Promise<LogPage>;
+  /**
+   * All events that the filter lets through, in the order of `readLog`, up to what is safe to read when it gets there.
+   * Holds one page (`limit`) at a time and no transaction between them; ends with the loop that reads it.
+   */
+  iterate(filter?: LogFilter): AsyncIterableIterator<StoredEvent>;
 }>;
 
 export type EventStoreDeps = Readonly<{
@@ -162,6 +167,16 @@ export class PgEventStore implements EventStore {
     const last = rows.at(-1);
     const next = last === undefined ? after : { xid: last.xid, position: last.position };
     return { events: rows.map((row) => this.#deps.codec.decode(row)), next: encodeCursor(next), end: next };
+  }
+
+  async *iterate(filter: LogFilter = {}): AsyncGenerator<StoredEvent, undefined> {
+    let { after } = filter;
+    for (;;) {
+      const { events, end } = await this.readLog({ ...filter, after });
+      if (events.length === 0) return;
+      yield* events;
+      after = end;
+    }
   }
 }
 
