@@ -1,5 +1,6 @@
 // The envelope of every event, and what a catalogue of event types has to look like. General: knows no order.
 import type { ZodType } from 'zod';
+import type { Upcaster } from './upcasting.ts';
 
 /** Travels with an event all the way: store, outbox, bus, workflow, and into every event that it causes. */
 export type EventMetadata = Readonly<{
@@ -27,12 +28,21 @@ export type DomainEvent<T = unknown, N extends string = string> = Readonly<{
   metadata?: EventMetadata;
 }>;
 
-/** What the store adds: `version` counts from 1 in the aggregate; `position` is for people, never a cursor. */
+/**
+ * What the store adds: `version` counts from 1 in the aggregate; `position` is for people, never a cursor;
+ * `schemaVersion` is that of the payload as it is here, which is today's, whatever it was stored as.
+ */
 export type StoredEvent<E extends DomainEvent = DomainEvent> = E &
   Readonly<{ version: number; position: string; schemaVersion: number; metadata: EventMetadata }>;
 
+/** `upcasters`: version → how a payload of that version becomes one of the next. Each that is stored needs one. */
+export type CatalogueEntry = Readonly<{
+  version: number;
+  schema: ZodType;
+  upcasters?: Readonly<Record<number, Upcaster>>;
+}>;
 /** Event type → today's schema and its version. Handed to the store, which validates on append and on read. */
-export type EventCatalogue = Readonly<Record<string, Readonly<{ version: number; schema: ZodType }>>>;
+export type EventCatalogue = Readonly<Record<string, CatalogueEntry>>;
 
 /** Where the ids, the clock and the metadata of new events come from; see `ids.ts` for the two kinds of ids. */
 export type EventContext = Readonly<{ metadata: EventMetadata; nextEventId: () => string; now: () => Date }>;

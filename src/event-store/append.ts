@@ -27,9 +27,6 @@ export async function appendEvents(
   expected: ExpectedVersion,
 ): Promise<readonly Appended[]> {
   const ids = events.map((event) => event.id);
-  const deliveries = events.flatMap((event) =>
-    (routes[event.eventType] ?? []).map((destination) => ({ id: event.id, destination })),
-  );
   const stored = await sql<Appended>`
     with given as (
       select * from unnest(
@@ -52,7 +49,21 @@ export async function appendEvents(
       order by given.n
       returning *
     ),
-    deliveries as (
+    deliveries as (${insertDeliveries(routes, events)})
+    select stored.version, stored.position::text as position from stored order by stored.version`.execute(db);
+  if (stored.rows.length > 0) return stored.rows;
+  return await explainNothingStored(db, stream, events, expected);
+}
+
+/** For a statement that has the new events' rows as `stored`: one outbox row per event and destination. */
+export function insertDeliveries(
+  routes: Routes,
+  events: readonly Pick<EncodedEvent, 'id' | 'eventType'>[],
+): RawBuilder<unknown> {
+  const deliveries = events.flatMap((event) =>
+    (routes[event.eventType] ?? []).map((destination) => ({ id: event.id, destination })),
+  );
+  return sql`
       insert into outbox (id, destination, event_type, aggregate_id, aggregate_type, version, payload, metadata,
                           schema_version, occurred_at, position)
       select stored.id, route.destination, stored.event_type, stored.aggregate_id, stored.aggregate_type,
@@ -60,11 +71,7 @@ export async function appendEvents(
              stored.position
       from unnest(${deliveries.map((d) => d.id)}::uuid[], ${deliveries.map((d) => d.destination)}::text[])
              as route (id, destination)
-      join stored on stored.id = route.id
-    )
-    select stored.version, stored.position::text as position from stored order by stored.version`.execute(db);
-  if (stored.rows.length > 0) return stored.rows;
-  return await explainNothingStored(db, stream, events, expected);
+      join stored on stored.id = route.id`;
 }
 
 /**
@@ -104,7 +111,7 @@ function lockStream(
 }
 
 /** Nothing was stored: either all of it was there before, or somebody else wrote first. */
-async function explainNothingStored(
+export async function explainNothingStored(
   db: Queryable,
   stream: StreamRef,
   events: readonly EncodedEvent[],

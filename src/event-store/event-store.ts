@@ -3,8 +3,16 @@ import { sql } from 'kysely';
 import type { DomainEvent, StoredEvent } from '../domain/event.ts';
 import type { Db, Queryable, Tx } from '../platform/database.ts';
 import type { EventRow } from '../platform/schema.ts';
-import { appendEvents, isAppendedMeanwhile, type Appended, type ExpectedVersion, type Routes } from './append.ts';
-import type { EventCodec } from './event-codec.ts';
+import { appendToAll, type StreamAppend } from './append-all.ts';
+import {
+  appendEvents,
+  isAppendedMeanwhile,
+  type Appended,
+  type ExpectedVersion,
+  type Routes,
+  type StreamRef,
+} from './append.ts';
+import type { EncodedEvent, EventCodec } from './event-codec.ts';
 import { encodeCursor, logStart, type LogCursor } from './log-cursor.ts';
 
 export type LogFilter = Readonly<{
@@ -27,6 +35,12 @@ export type LogPage = Readonly<{
   end: LogCursor;
 }>;
 
+/** The events of one aggregate, for an append to several. */
+export type AggregateAppend = Readonly<{
+  events: DomainEvent | readonly DomainEvent[];
+  expectedVersion?: ExpectedVersion;
+}>;
+
 export type EventStore = Readonly<{
   /**
    * One or many events of one aggregate: all or none, in one round trip, with their outbox rows.
@@ -38,6 +52,17 @@ export type EventStore = Readonly<{
     events: DomainEvent | readonly DomainEvent[],
     options?: Readonly<{ expectedVersion?: ExpectedVersion; tx?: Tx }>,
   ): Promise<readonly StoredEvent[]>;
+  /**
+   * Several aggregates, each named once: all or none. Their streams are locked in one order, whatever order they are
+   * given in, and all events get one place in the log, in the given order.
+   * @returns for each append its events
+   * @throws ConflictError where one stream is not at its expected version; nothing is stored
+   * @throws InvalidEventError where an event does not fit the catalogue
+   */
+  appendAll(
+    appends: readonly AggregateAppend[],
+    options?: Readonly<{ tx?: Tx }>,
+  ): Promise<readonly (readonly StoredEvent[])[]>;
   /** The stream in the order of its versions. */
   getEvents(
     aggregateId: string,
@@ -46,6 +71,11 @@ export type EventStore = Readonly<{
   getEventsByType(eventType: string, options?: Omit<LogFilter, 'eventType'>): Promise<LogPage>;
   /** Skips no event that commits late, and keeps the order of every stream. */
   readLog(filter?: LogFilter): Promise<LogPage>;
+  /**
+   * All events that the filter lets through, in the order of `readLog`, up to what is safe to read when it gets there.
+   * Holds one page (`limit`) at a time and no transaction between them; ends with the loop that reads it.
+   */
+  iterate(filter?: LogFilter): AsyncIterableIterator<StoredEvent>;
 }>;
 
 export type EventStoreDeps = Readonly<{
@@ -70,29 +100,36 @@ export class PgEventStore implements EventStore {
     given: DomainEvent | readonly DomainEvent[],
     options: Readonly<{ expectedVersion?: ExpectedVersion; tx?: Tx }> = {},
   ): Promise<readonly StoredEvent[]> {
-    const events = Array.isArray(given) ? (given as readonly DomainEvent[]) : [given as DomainEvent];
-    const [first] = events;
-    if (first === undefined) return [];
-    if (
-      events.some((event) => event.aggregateId !== first.aggregateId || event.aggregateType !== first.aggregateType)
-    ) {
-      throw new TypeError('one append writes the events of one aggregate');
-    }
     const { db, codec, routes, onCommitted } = this.#deps;
-    const encoded = events.map((event) => codec.encode(event));
-    const tenantId = first.metadata?.tenantId ?? 'default';
-    const stream = { aggregateId: first.aggregateId, aggregateType: first.aggregateType, tenantId };
+    const prepared = prepare(codec, given, options.expectedVersion);
+    if (prepared === undefined) return [];
+    const { stream, encoded, expected } = prepared;
     const append = async (): Promise<readonly Appended[]> =>
-      await appendEvents(options.tx ?? db, routes, stream, encoded, options.expectedVersion ?? 'any');
+      await appendEvents(options.tx ?? db, routes, stream, encoded, expected);
     const appended = options.tx === undefined ? await again(append) : await append();
     if (options.tx === undefined) onCommitted();
-    return events.map((event, index) => ({
-      ...event,
-      metadata: event.metadata ?? { tenantId },
-      version: appended[index]?.version ?? 0,
-      position: appended[index]?.position ?? '0',
-      schemaVersion: encoded[index]?.schemaVersion ?? 1,
-    }));
+    return asStored(prepared, appended);
+  }
+
+  async appendAll(
+    appends: readonly AggregateAppend[],
+    options: Readonly<{ tx?: Tx }> = {},
+  ): Promise<readonly (readonly StoredEvent[])[]> {
+    const { db, codec, routes, onCommitted } = this.#deps;
+    const prepared = appends.map(({ events, expectedVersion }) => prepare(codec, events, expectedVersion));
+    const some = prepared.filter((each) => each !== undefined);
+    if (new Set(some.map(({ stream }) => stream.aggregateId)).size < some.length) {
+      throw new TypeError('one append to several aggregates names each of them once');
+    }
+    if (some.length === 0) return prepared.map(() => []);
+    const all = some.map(({ stream, encoded, expected }): StreamAppend => ({ stream, events: encoded, expected }));
+    const { tx } = options;
+    const appended =
+      tx === undefined
+        ? await again(async () => await db.transaction().execute(async (own) => await appendToAll(own, routes, all)))
+        : await appendToAll(tx, routes, all);
+    if (tx === undefined) onCommitted();
+    return prepared.map((each) => (each === undefined ? [] : asStored(each, appended[some.indexOf(each)] ?? [])));
   }
 
   async getEvents(
@@ -131,7 +168,51 @@ export class PgEventStore implements EventStore {
     const next = last === undefined ? after : { xid: last.xid, position: last.position };
     return { events: rows.map((row) => this.#deps.codec.decode(row)), next: encodeCursor(next), end: next };
   }
+
+  async *iterate(filter: LogFilter = {}): AsyncGenerator<StoredEvent, undefined> {
+    let { after } = filter;
+    for (;;) {
+      const { events, end } = await this.readLog({ ...filter, after });
+      if (events.length === 0) return;
+      yield* events;
+      after = end;
+    }
+  }
 }
+
+type Prepared = Readonly<{
+  events: readonly DomainEvent[];
+  stream: StreamRef;
+  encoded: readonly EncodedEvent[];
+  expected: ExpectedVersion;
+}>;
+
+/** @returns undefined where there is nothing to append */
+function prepare(
+  codec: EventCodec,
+  given: DomainEvent | readonly DomainEvent[],
+  expected: ExpectedVersion = 'any',
+): Prepared | undefined {
+  const events = Array.isArray(given) ? (given as readonly DomainEvent[]) : [given as DomainEvent];
+  const [first] = events;
+  if (first === undefined) return undefined;
+  const { aggregateId, aggregateType } = first;
+  if (events.some((event) => event.aggregateId !== aggregateId || event.aggregateType !== aggregateType)) {
+    throw new TypeError('one append writes the events of one aggregate');
+  }
+  const tenantId = first.metadata?.tenantId ?? 'default';
+  const encoded = events.map((event) => codec.encode(event));
+  return { events, stream: { aggregateId, aggregateType, tenantId }, encoded, expected };
+}
+
+const asStored = ({ events, stream, encoded }: Prepared, appended: readonly Appended[]): readonly StoredEvent[] =>
+  events.map((event, index) => ({
+    ...event,
+    metadata: event.metadata ?? { tenantId: stream.tenantId },
+    version: appended[index]?.version ?? 0,
+    position: appended[index]?.position ?? '0',
+    schemaVersion: encoded[index]?.schemaVersion ?? 1,
+  }));
 
 /** Once: by then the other append of the same event has committed, and is found. */
 async function again<T>(append: () => Promise<T>): Promise<T> {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DomainEvent, StoredEvent } from '../domain/event.ts';
 import { isRetryableTransaction, type Db, type Tx } from '../platform/database.ts';
 import { isAppendedMeanwhile, type ExpectedVersion } from './append.ts';
-import type { EventStore } from './event-store.ts';
+import type { AggregateAppend, EventStore } from './event-store.ts';
 
 export type UnitOfWork = Readonly<{
   tx: Tx;
@@ -11,6 +11,8 @@ export type UnitOfWork = Readonly<{
     events: DomainEvent | readonly DomainEvent[],
     expectedVersion?: ExpectedVersion,
   ): Promise<readonly StoredEvent[]>;
+  /** To several aggregates at once, which then lock in one order; see `EventStore.appendAll`. */
+  appendAll(appends: readonly AggregateAppend[]): Promise<readonly (readonly StoredEvent[])[]>;
 }>;
 
 /**
@@ -38,6 +40,10 @@ export function createUnitOfWork(
               append: async (events, expectedVersion = 'any') => {
                 appended = true;
                 return await store.append(events, { expectedVersion, tx });
+              },
+              appendAll: async (appends) => {
+                appended = true;
+                return await store.appendAll(appends, { tx });
               },
             }),
         );

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { StartupError } from './startup-error.ts';
 
-export const roles = ['api', 'worker', 'relay', 'consumer', 'all', 'dev', 'migrate', 'demo'] as const;
+export const roles = ['api', 'worker', 'relay', 'consumer', 'all', 'dev', 'migrate', 'rebase-log', 'demo'] as const;
 export type Role = (typeof roles)[number];
 
 const port = z.coerce.number().int().min(1).max(65_535);
@@ -69,6 +69,7 @@ const needs: Readonly<Record<Role, readonly (keyof Environment)[]>> = {
   consumer: ['DATABASE_URL', 'REDIS_URL'],
   all: ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PAYMENTS_WEBHOOK_SECRET'],
   migrate: ['DATABASE_URL'],
+  'rebase-log': ['DATABASE_URL'],
   dev: [],
   demo: [],
 };

@@ -17,11 +17,18 @@ async function readMigrations(): Promise<Record<string, Migration>> {
 
 const migratorFor = (db: Db): Migrator => new Migrator({ db, provider: { getMigrations: readMigrations } });
 
-async function withDatabase<T>(databaseUrl: string, work: (db: Db) => Promise<T>): Promise<T> {
+/** For a command that does one thing and ends. @throws StartupError where the database does not serve us */
+export async function withDatabase<T>(
+  databaseUrl: string,
+  command: 'migrate' | 'rebase-log',
+  work: (db: Db) => Promise<T>,
+): Promise<T> {
   const onIdleError = (): void => {};
-  const db = connectDatabase({ url: databaseUrl, poolSize: 2, applicationName: 'athyper-migrate', onIdleError });
+  const db = connectDatabase({ url: databaseUrl, poolSize: 2, applicationName: `athyper-${command}`, onIdleError });
   try {
     return await work(db);
+  } catch (error) {
+    throw explain(error, databaseUrl);
   } finally {
     await db.destroy();
   }
@@ -44,20 +51,23 @@ async function run(
   databaseUrl: string,
   migrate: (migrator: Migrator) => Promise<MigrationResultSet>,
 ): Promise<readonly string[]> {
-  return await withDatabase(databaseUrl, async (db) => {
+  return await withDatabase(databaseUrl, 'migrate', async (db) => {
     const { error, results } = await migrate(migratorFor(db));
-    if (error !== undefined) throw explain(error, databaseUrl);
+    if (isNoService(error)) throw error;
+    if (error !== undefined) throw new Error('the migration failed; nothing of it was committed', { cause: error });
     return (results ?? []).map((result) => result.migrationName);
   });
 }
 
-/** The address without its password: the line may end in a log. */
-function explain(error: unknown, databaseUrl: string): Error {
+function isNoService(error: unknown): boolean {
   const isRefused =
     error instanceof Error && 'code' in error && ['28P01', '28000', '3D000'].includes(String(error.code));
-  if (!isRefused && !isDatabaseUnavailable(error)) {
-    return new Error('the migration failed; nothing of it was committed', { cause: error });
-  }
+  return isRefused || isDatabaseUnavailable(error);
+}
+
+/** The address without its password: the line may end in a log. */
+function explain(error: unknown, databaseUrl: string): unknown {
+  if (!isNoService(error)) return error;
   const { hostname, port, pathname } = new URL(databaseUrl);
   const why = error instanceof Error && error.message !== '' ? error.message : 'no connection';
   return new StartupError(

@@ -1,9 +1,10 @@
 // The command line: `node src/main.ts ROLE`.
 import { inspect } from 'node:util';
+import { rebaseLog } from '../event-store/rebase-log.ts';
 import { readSettings, roles, type Role } from '../platform/config.ts';
 import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
 import { createLogger } from '../platform/logger.ts';
-import { migrateToLatest } from '../platform/migrate.ts';
+import { migrateToLatest, withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { startRole, type ServiceRole } from './roles.ts';
 
@@ -41,6 +42,12 @@ async function run(role: Role, parentPid: number): Promise<void> {
     case 'migrate': {
       const done = await migrateToLatest(readSettings(role).databaseUrl ?? '');
       process.stdout.write(done.length === 0 ? 'The database is up to date.\n' : `Migrated: ${done.join(', ')}.\n`);
+      break;
+    }
+    case 'rebase-log': {
+      const moved = await withDatabase(readSettings(role).databaseUrl ?? '', role, rebaseLog);
+      const nothing = "The log is this cluster's own: there is nothing to rebase.\n";
+      process.stdout.write(moved === 0 ? nothing : `Rebased ${moved} events.\n`);
       break;
     }
     // Loaded on demand: an image for production has no embedded PostgreSQL.

@@ -12,6 +12,7 @@ import { createSagaClient } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
 import { busInFrontOf, createInMemoryBus, createRedisBus } from './bus.ts';
+import { decodeForDelivery } from './decode.ts';
 import type { Parts } from './parts.ts';
 
 export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, OutboxProcessor>> }>;
@@ -35,7 +36,7 @@ export function startRelay(parts: Parts): RunningRelay {
     createRelay({
       db,
       wakeUp,
-      decode: (row) => codec.decode(row),
+      decode: decodeForDelivery(codec),
       logger: logger.child({ destination }),
       policy: {
         destination,

@@ -7,6 +7,7 @@ import { stopAll, type Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { startApi } from './api.ts';
 import { startConsumer } from './consumer.ts';
+import { guardLog } from './log-guard.ts';
 import { createParts, type Parts } from './parts.ts';
 import { allReadiness, apiReadiness, consumerReadiness, relayReadiness, workerReadiness } from './readiness.ts';
 import { startRelay } from './relay.ts';
@@ -17,7 +18,7 @@ export type ServiceRole = 'api' | 'worker' | 'relay' | 'consumer' | 'all';
 
 /**
  * Starts one role. What stops it stops first what takes on work, then what does it, then the connections.
- * @throws StartupError where a port is taken
+ * @throws StartupError where a port is taken, or the log is one of another cluster
  */
 export async function startRole(role: ServiceRole, settings: Settings, logger?: Logger): Promise<Running> {
   const parts = createParts(settings, {
@@ -27,6 +28,7 @@ export async function startRole(role: ServiceRole, settings: Settings, logger?: 
   });
   const started: Running[] = [];
   try {
+    started.unshift(await guardLog(parts));
     for await (const running of startParts(role, parts)) started.unshift(running);
   } catch (error) {
     await stopAll([...started, { stop: parts.close }]);

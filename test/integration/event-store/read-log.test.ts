@@ -204,6 +204,59 @@ describe('pages', () => {
   });
 });
 
+describe('the iteration', () => {
+  it.each([1, 2, 100])('yields every event once, in order, in pages of %i', async (limit) => {
+    const start = await now();
+    const ids = Array.from({ length: 3 }, newThing);
+    const events = ids.flatMap((id) => [made(id), counted(id, 1)]);
+    for (const event of events) await log.store.append(event);
+    await readUntil(start, 6);
+    const seen: DomainEvent[] = [];
+    for await (const event of log.store.iterate({ after: start, limit })) seen.push(event);
+    expect(idsOf(seen)).toEqual(idsOf(events));
+    const ofOneType: DomainEvent[] = [];
+    for await (const event of log.store.iterate({ after: start, limit, eventType: 'thing.counted' })) {
+      ofOneType.push(event);
+    }
+    expect(ofOneType.map((event) => event.aggregateId)).toEqual(ids);
+  });
+
+  it('of nothing yields nothing', async () => {
+    expect(await log.store.iterate({ after: await now() }).next()).toEqual({ done: true, value: undefined });
+  });
+
+  it('takes in what is stored while it goes on, and ends before what it must not see yet', async () => {
+    const start = await now();
+    const [first, meanwhile, hiddenYet] = [made(newThing()), made(newThing()), made(newThing())];
+    await log.store.append(first);
+    await readUntil(start, 1);
+    const open = await begin();
+    const seen: string[] = [];
+    for await (const event of log.store.iterate({ after: start, limit: 1 })) {
+      seen.push(event.eventId);
+      if (seen.length > 1) continue;
+      await log.store.append(meanwhile);
+      await readUntil(start, 2);
+      await open.unit.append(hiddenYet);
+    }
+    expect(seen).toEqual(idsOf([first, meanwhile]));
+    await open.commit();
+    expect(idsOf(await readUntil(start, 3))).toEqual(idsOf([first, meanwhile, hiddenYet]));
+  });
+
+  it('that is left early reads no further page', async () => {
+    const start = await now();
+    for (const event of [made(newThing()), made(newThing())]) await log.store.append(event);
+    await readUntil(start, 2);
+    const iteration = log.store.iterate({ after: start, limit: 1 });
+    for await (const event of iteration) {
+      expect(event.version).toBe(1);
+      break;
+    }
+    expect(await iteration.next()).toEqual({ done: true, value: undefined });
+  });
+});
+
 describe('a filter', () => {
   it('by type, aggregate, tenant and time shows these and no others', async () => {
     const start = await now();

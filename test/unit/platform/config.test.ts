@@ -18,6 +18,7 @@ const needs: Readonly<Record<Role, readonly Name[]>> = {
   consumer: ['DATABASE_URL', 'REDIS_URL'],
   all: ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PAYMENTS_WEBHOOK_SECRET'],
   migrate: ['DATABASE_URL'],
+  'rebase-log': ['DATABASE_URL'],
   dev: [],
   demo: [],
 };
