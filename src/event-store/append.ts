@@ -1,4 +1,4 @@
-// The append: stream version, events and outbox rows in one statement, so in one round trip and all or nothing.
+// The append: stream version, events, outbox rows and lanes in one statement, so in one round trip and all or nothing.
 import { sql, type RawBuilder } from 'kysely';
 import { ConflictError } from '../domain/errors.ts';
 import { isUniqueViolation, type Queryable } from '../platform/database.ts';
@@ -61,7 +61,8 @@ export async function appendEvents(
       from unnest(${deliveries.map((d) => d.id)}::uuid[], ${deliveries.map((d) => d.destination)}::text[])
              as route (id, destination)
       join stored on stored.id = route.id
-    )
+    ),
+    lanes as (${wakeLanes(stream, deliveries)})
     select stored.version, stored.position::text as position from stored order by stored.version`.execute(db);
   if (stored.rows.length > 0) return stored.rows;
   return await explainNothingStored(db, stream, events, expected);
@@ -101,6 +102,23 @@ function lockStream(
   return sql`update streams set ${advance}
     where aggregate_id = ${stream.aggregateId} and ${same} and ${atVersion} and ${unlessRepeated}
     returning version, last_xid`;
+}
+
+/**
+ * An empty lane is due at once. One that is not keeps its time: what stands before the new events holds them up, too.
+ * `changes` makes a relay that read the lane's rows before this commit read them again (src/outbox/lanes.ts). By
+ * destination, so that two appends of one aggregate lock its lanes in the same order; its stream is locked already.
+ */
+function wakeLanes(stream: StreamRef, deliveries: readonly Readonly<{ destination: string }>[]): RawBuilder<unknown> {
+  const destinations = [...new Set(deliveries.map(({ destination }) => destination))].toSorted();
+  return sql`
+    insert into outbox_lanes as lane (destination, aggregate_id, due_at)
+    select destination, ${stream.aggregateId}, now()
+    from unnest(${destinations}::text[]) with ordinality as route (destination, n)
+    where exists (select from stored)
+    order by n
+    on conflict (destination, aggregate_id)
+      do update set changes = lane.changes + 1, due_at = coalesce(lane.due_at, excluded.due_at)`;
 }
 
 /** Nothing was stored: either all of it was there before, or somebody else wrote first. */
