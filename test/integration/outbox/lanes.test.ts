@@ -3,7 +3,7 @@
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { retryDeadLetters } from '../../../src/outbox/outbox-admin.ts';
-import { mendLanes } from '../../../src/outbox/lanes.ts';
+import { changeRows, dueForTheRest, holdLanes, mendLanes } from '../../../src/outbox/lanes.ts';
 import { claimDeliveries, completeDeliveries, recordFailure } from '../../../src/outbox/outbox-rows.ts';
 import { migrateDown, migrateToLatest } from '../../../src/platform/migrate.ts';
 import { counted, newThing, startEventLog, type EventLog } from '../../support/event-log.ts';
@@ -92,6 +92,32 @@ describe('a lane', () => {
     expect(await retrying).toBe(1);
     await sql`update outbox set locked_until = now()`.execute(log.db);
     expect(await claimDeliveries(log.db, claim)).toMatchObject([{ version: 1, redelivered: false }]);
+  });
+
+  it('whose rows changed between a statement’s snapshot and its lock is left for a second look', async () => {
+    const id = newThing();
+    await log.store.append(counted(id, 1));
+    const [row] = await claimDeliveries(log.db, claim);
+    // The statement has its snapshot, and comes to the lane when the append behind its back has committed.
+    const slowly = sql`(select true from pg_sleep(0.5))`;
+    const holding = sql`with ${holdLanes('left', sql`lane.aggregate_id = ${id} and ${slowly}`)}
+      select (select count(*)::int from locked) as locked, (select count(*)::int from held) as held`.execute(log.db);
+    const completing = changeRows(log.db, {
+      destination: 'left',
+      where: sql`outbox.id = ${row?.id} and outbox.locked_by is not null and ${slowly}`,
+      set: sql`state = 'done', locked_by = null, locked_until = null`,
+      due: dueForTheRest,
+    });
+    await eventually(async () => {
+      const { rows } = await sql`
+        select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()`.execute(log.db);
+      return rows.length === 2 ? true : undefined;
+    });
+    await log.store.append(counted(id, 2));
+    expect((await holding).rows).toEqual([{ locked: 1, held: 0 }]);
+    expect(await completing).toBe(1);
+    expect(await laneOf(id)).toEqual({ due: 'now' });
+    expect(await claimDeliveries(log.db, claim)).toMatchObject([{ version: 2 }]);
   });
 
   it('that another transaction holds is left alone by a claim, and the others are taken', async () => {
