@@ -7,6 +7,7 @@ import type { Queryable, Tx } from '../platform/database.ts';
 import {
   explainNothingStored,
   insertDeliveries,
+  wakeLanes,
   type Appended,
   type ExpectedVersion,
   type Routes,
@@ -118,7 +119,8 @@ async function store(
       from given order by n
       returning *
     ),
-    deliveries as (${insertDeliveries(routes, rows)})
+    deliveries as (${insertDeliveries(routes, rows)}),
+    lanes as (${wakeLanes(routes, rows)})
     select stored.id, stored.version, stored.position::text as position from stored`.execute(tx);
   const placeOf = new Map(stored.rows.map(({ id, version, position }) => [id, { version, position }]));
   return appends.map(({ events }) =>

@@ -1,4 +1,4 @@
-// The append: stream version, events and outbox rows in one statement, so in one round trip and all or nothing.
+// The append: stream version, events, outbox rows and lanes in one statement, so in one round trip and all or nothing.
 import { sql, type RawBuilder } from 'kysely';
 import { ConflictError } from '../domain/errors.ts';
 import { isUniqueViolation, type Queryable } from '../platform/database.ts';
@@ -49,7 +49,11 @@ export async function appendEvents(
       order by given.n
       returning *
     ),
-    deliveries as (${insertDeliveries(routes, events)})
+    deliveries as (${insertDeliveries(routes, events)}),
+    lanes as (${wakeLanes(
+      routes,
+      events.map(({ eventType }) => ({ eventType, aggregateId: stream.aggregateId })),
+    )})
     select stored.version, stored.position::text as position from stored order by stored.version`.execute(db);
   if (stored.rows.length > 0) return stored.rows;
   return await explainNothingStored(db, stream, events, expected);
@@ -108,6 +112,35 @@ function lockStream(
   return sql`update streams set ${advance}
     where aggregate_id = ${stream.aggregateId} and ${same} and ${atVersion} and ${unlessRepeated}
     returning version, last_xid`;
+}
+
+/**
+ * For the same statement: the lanes of what was stored. An empty lane is due at once. One that is not keeps its time:
+ * what stands before the new events holds them up, too. `changes` makes a relay that read the lane's rows before this
+ * commit read them again (src/outbox/lanes.ts). Always by aggregate and destination, so that two appends lock their
+ * lanes in the same order; their streams are locked already.
+ */
+export function wakeLanes(
+  routes: Routes,
+  events: readonly Readonly<{ eventType: string; aggregateId: string }>[],
+): RawBuilder<unknown> {
+  const pairs = events.flatMap(({ eventType, aggregateId }) =>
+    (routes[eventType] ?? []).map(
+      (destination) => [JSON.stringify([aggregateId, destination]), { aggregateId, destination }] as const,
+    ),
+  );
+  const lanes = [...new Map(pairs.toSorted(([one], [other]) => (one < other ? -1 : 1))).values()];
+  return sql`
+      insert into outbox_lanes as lane (destination, aggregate_id, due_at)
+      select destination, aggregate_id, now()
+      from unnest(
+        ${lanes.map(({ destination }) => destination)}::text[],
+        ${lanes.map(({ aggregateId }) => aggregateId)}::text[]
+      ) with ordinality as route (destination, aggregate_id, n)
+      where exists (select from stored)
+      order by n
+      on conflict (destination, aggregate_id)
+        do update set changes = lane.changes + 1, due_at = coalesce(lane.due_at, excluded.due_at)`;
 }
 
 /** Nothing was stored: either all of it was there before, or somebody else wrote first. */

@@ -1,6 +1,7 @@
 // What an operator does about deliveries: look at them, send dead letters again, hold a destination.
 import { sql } from 'kysely';
 import type { Db } from '../platform/database.ts';
+import { changeRows, dueIn } from './lanes.ts';
 
 export type DeliveryView = Readonly<{
   eventId: string;
@@ -71,16 +72,17 @@ export async function retryDeadLetters(
   db: Db,
   of: Readonly<{ tenantId: string; destination: string; eventId?: string | undefined }>,
 ): Promise<number> {
-  const retried = await sql`
-    update outbox set state = 'pending', attempts = 0, next_attempt_at = now(),
+  return await changeRows(db, {
+    destination: of.destination,
+    where: sql`outbox.state = 'dead' and not outbox.published and outbox.metadata ->> 'tenantId' = ${of.tenantId}
+      and (${of.eventId ?? null}::uuid is null or outbox.id = ${of.eventId ?? null}::uuid)`,
+    set: sql`state = 'pending', attempts = 0, next_attempt_at = now(),
       redelivered = exists (
         select from outbox later
         where later.destination = outbox.destination and later.aggregate_id = outbox.aggregate_id
-          and later.version > outbox.version and (later.published or later.locked_until > now()))
-    where state = 'dead' and not published and destination = ${of.destination}
-      and metadata ->> 'tenantId' = ${of.tenantId}
-      and (${of.eventId ?? null}::uuid is null or id = ${of.eventId ?? null}::uuid)`.execute(db);
-  return Number(retried.numAffectedRows ?? 0n);
+          and later.version > outbox.version and (later.published or later.locked_until > now()))`,
+    due: dueIn(0),
+  });
 }
 
 /** Deliveries under way end as they would; no more are claimed, by any relay, until it is resumed. */

@@ -1,7 +1,8 @@
 // The relay's statements. All times are the database's; every write after a claim is fenced by the claim's owner.
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 import type { Db } from '../platform/database.ts';
 import type { EventRow } from '../platform/schema.ts';
+import { candidatesOf, changeRows, dueForTheRest, dueIn, holdLanes } from './lanes.ts';
 
 export type ClaimedRow = EventRow & Readonly<{ attempts: number; redelivered: boolean }>;
 
@@ -14,52 +15,73 @@ export type Claim = Readonly<{
 }>;
 
 /**
- * Leases due deliveries, at most one per aggregate: the one with no earlier undone delivery before it. The attempt is
- * counted here, so that one which kills its process is counted as well. Materialized: looked for once, whatever the plan.
+ * Leases deliveries of lanes that are due: of each the one with no earlier undone delivery before it, and those that
+ * were sent again past their place. The attempt is counted here, so that one which kills its process is counted as well.
  */
 export async function claimDeliveries(db: Db, claim: Claim): Promise<readonly ClaimedRow[]> {
-  const { rows } = await sql<ClaimedRow>`
-    with due as materialized (
-      select head.id, head.destination from outbox head
-      where head.destination = ${claim.destination}
-        and not head.published
-        and head.state = 'pending'
-        and head.next_attempt_at <= now()
-        and (head.locked_until is null or head.locked_until < now())
-        and not exists (
-          select from outbox_destinations held where held.destination = ${claim.destination} and held.paused)
-        and (head.redelivered or not exists (
-          select from outbox earlier
-          where earlier.destination = head.destination
-            and earlier.aggregate_id = head.aggregate_id
-            and earlier.version < head.version
-            and not earlier.published
-            and (earlier.state = 'pending' or ${claim.blockedByDead})))
-      order by head.next_attempt_at
-      limit ${claim.limit}
-      for update skip locked
-    )
-    update outbox set
-      attempts = outbox.attempts + 1,
-      locked_by = ${claim.owner},
-      locked_until = now() + make_interval(secs => ${claim.leaseSeconds})
-    from due
-    where outbox.id = due.id and outbox.destination = due.destination
-    returning outbox.id, outbox.event_type, outbox.aggregate_id, outbox.aggregate_type, outbox.version,
-      outbox.payload, outbox.metadata, outbox.schema_version, outbox.occurred_at,
-      outbox.position::text as position, outbox.attempts, outbox.redelivered`.execute(db);
-  return rows;
+  for (;;) {
+    const { rows, lanes } = await claimOnce(db, claim);
+    // Lanes that were due too early sleep now; there may be others behind them.
+    if (rows.length > 0 || lanes === 0) return rows;
+  }
 }
 
+/** What the rows' claim costs is lanes, at most `limit` of them, whatever stands behind their heads. See lanes.ts. */
+export function claimStatement(claim: Claim): RawBuilder<Partial<ClaimedRow> & Readonly<{ lanes: number }>> {
+  const { destination, owner, limit, leaseSeconds } = claim;
+  const leaseEnd = sql`now() + make_interval(secs => ${leaseSeconds})`;
+  const isDue = sql`lane.due_at <= now()
+    and not exists (select from outbox_destinations paused where paused.destination = ${destination} and paused.paused)
+    order by lane.due_at limit ${limit}`;
+  return sql`
+    with ${holdLanes(destination, isDue)},
+    candidates as materialized (
+      select held.aggregate_id, candidate.id, candidate.ready
+      from held cross join lateral (${candidatesOf(sql`held.aggregate_id`, claim)}) candidate
+    ),
+    taken as materialized (select id from candidates where ready <= now() order by ready limit ${limit}),
+    leased as (
+      update outbox set attempts = outbox.attempts + 1, locked_by = ${owner}, locked_until = ${leaseEnd}
+      from taken
+      where outbox.id = taken.id and outbox.destination = ${destination}
+        and outbox.state = 'pending' and (outbox.locked_until is null or outbox.locked_until <= now())
+      returning outbox.id, outbox.event_type, outbox.aggregate_id, outbox.aggregate_type, outbox.version,
+        outbox.payload, outbox.metadata, outbox.schema_version, outbox.occurred_at,
+        outbox.position::text as position, outbox.attempts, outbox.redelivered
+    ),
+    asleep as (
+      update outbox_lanes lane set changes = lane.changes + 1, due_at = (
+        select min(case when taken.id is null then candidates.ready else ${leaseEnd} end)
+        from candidates left join taken using (id)
+        where candidates.aggregate_id = lane.aggregate_id)
+      from held
+      where lane.destination = ${destination} and lane.aggregate_id = held.aggregate_id
+    )
+    select (select count(*) from held)::int as lanes, leased.* from (values (1)) one left join leased on true`;
+}
+
+async function claimOnce(db: Db, claim: Claim): Promise<Readonly<{ rows: readonly ClaimedRow[]; lanes: number }>> {
+  const { rows } = await claimStatement(claim).execute(db);
+  return { rows: rows.filter(isClaimed), lanes: rows[0]?.lanes ?? 0 };
+}
+
+/** The statement answers with a row of nulls where it has leased nothing. */
+const isClaimed = <T extends Partial<ClaimedRow>>(row: T): row is T & ClaimedRow => typeof row.id === 'string';
+
 type Owned = Readonly<{ destination: string; owner: string }>;
+
+const ownedRows = (owner: string, ids: readonly string[]): RawBuilder<unknown> =>
+  sql`outbox.id = any(${ids}::uuid[]) and outbox.locked_by = ${owner}`;
 
 /** @returns how many were still this owner's; the rest had their lease taken over and will be delivered again. */
 export async function completeDeliveries(db: Db, owned: Owned, ids: readonly string[]): Promise<number> {
   if (ids.length === 0) return 0;
-  const result = await sql`
-    update outbox set state = 'done', published_at = now(), locked_by = null, locked_until = null, last_error = null
-    where id = any(${ids}::uuid[]) and destination = ${owned.destination} and locked_by = ${owned.owner}`.execute(db);
-  return Number(result.numAffectedRows ?? 0n);
+  return await changeRows(db, {
+    destination: owned.destination,
+    where: ownedRows(owned.owner, ids),
+    set: sql`state = 'done', published_at = now(), locked_by = null, locked_until = null, last_error = null`,
+    due: dueForTheRest,
+  });
 }
 
 /** Back to the queue with its attempt given back: it was too early, or the destination was away. */
@@ -70,10 +92,13 @@ export async function giveBack(
   wait: Readonly<{ milliseconds: number; reason: string }>,
 ): Promise<void> {
   if (ids.length === 0) return;
-  await sql`
-    update outbox set attempts = attempts - 1, locked_by = null, locked_until = null, last_error = ${wait.reason},
-      next_attempt_at = now() + make_interval(secs => ${wait.milliseconds / 1000})
-    where id = any(${ids}::uuid[]) and destination = ${owned.destination} and locked_by = ${owned.owner}`.execute(db);
+  await changeRows(db, {
+    destination: owned.destination,
+    where: ownedRows(owned.owner, ids),
+    set: sql`attempts = outbox.attempts - 1, locked_by = null, locked_until = null, last_error = ${wait.reason},
+      next_attempt_at = now() + make_interval(secs => ${wait.milliseconds / 1000})`,
+    due: dueIn(wait.milliseconds),
+  });
 }
 
 /** The attempt failed: again after `retryInMilliseconds`, or a dead letter where that is undefined. */
@@ -84,18 +109,25 @@ export async function recordFailure(
   failure: Readonly<{ error: string; retryInMilliseconds: number | undefined }>,
 ): Promise<void> {
   const { error, retryInMilliseconds } = failure;
-  await sql`
-    update outbox set locked_by = null, locked_until = null, last_error = ${error.slice(0, 2000)},
+  await changeRows(db, {
+    destination: owned.destination,
+    where: ownedRows(owned.owner, [id]),
+    set: sql`locked_by = null, locked_until = null, last_error = ${error.slice(0, 2000)},
       state = ${retryInMilliseconds === undefined ? 'dead' : 'pending'},
-      next_attempt_at = now() + make_interval(secs => ${(retryInMilliseconds ?? 0) / 1000})
-    where id = ${id}::uuid and destination = ${owned.destination} and locked_by = ${owned.owner}`.execute(db);
+      next_attempt_at = now() + make_interval(secs => ${(retryInMilliseconds ?? 0) / 1000})`,
+    // After a dead letter the next claim finds out, by its policy, what it does to the lane.
+    due: dueIn(retryInMilliseconds ?? 0),
+  });
 }
 
 /** What a relay claimed and could not record, because the database was away: free again without waiting for the lease. */
 export async function releaseClaims(db: Db, owned: Owned): Promise<void> {
-  await sql`
-    update outbox set locked_by = null, locked_until = null
-    where destination = ${owned.destination} and not published and locked_by = ${owned.owner}`.execute(db);
+  await changeRows(db, {
+    destination: owned.destination,
+    where: sql`not outbox.published and outbox.locked_by = ${owned.owner}`,
+    set: sql`locked_by = null, locked_until = null`,
+    due: dueIn(0),
+  });
 }
 
 /** What `/readyz` of a process without loops of its own shows. */

@@ -15,6 +15,7 @@ import {
   releaseClaims,
   type ClaimedRow,
 } from './outbox-rows.ts';
+import { mendLanes } from './lanes.ts';
 import type { WakeUp } from './wake-up.ts';
 
 export type OutboxProcessor = Readonly<{
@@ -42,6 +43,9 @@ const deliveryTimeoutMilliseconds = 30_000;
 /** The guarantee when every poke is lost. */
 const pollMilliseconds = 500;
 const heartbeatMilliseconds = 1_000;
+/** How often lanes are compared with their rows, and how many at once. */
+const mendMilliseconds = 10_000;
+const lanesPerWalk = 1_000;
 const longestPauseMilliseconds = 10_000;
 
 type Result = Readonly<{ row: ClaimedRow }> &
@@ -55,10 +59,13 @@ type Result = Readonly<{ row: ClaimedRow }> &
 export function createRelay(deps: RelayDeps): OutboxProcessor {
   const { db, policy, wakeUp, logger } = deps;
   const owned = { destination: policy.destination, owner: `${process.pid}-${randomUUID()}` };
+  const blockedByDead = policy.afterDeadLetter === 'block';
   const stopping = new AbortController();
   let loop: Promise<void> | undefined;
   let lastRound: number | undefined;
   let lastHeartbeat = 0;
+  let lastWalk = Number.NEGATIVE_INFINITY;
+  let walked = '';
   /** The last round did not come to its end: what it had claimed is delivered again. */
   let unrecorded = false;
   /** Rounds in a row that found the destination away; 0 means that it answers. */
@@ -81,7 +88,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
       // While the destination is away one delivery asks whether it is back; the others wait unclaimed.
       limit: awayRounds > 0 ? 1 : policy.concurrency,
       leaseSeconds,
-      blockedByDead: policy.afterDeadLetter === 'block',
+      blockedByDead,
     });
     if (rows.length === 0) return 0;
     const results = await Promise.all(rows.map(async (row) => await attempt(deps, row)));
@@ -118,12 +125,22 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
     await recordHeartbeat(db, owned);
   }
 
+  /** Also at the start: a version before this one may have appended without lanes. */
+  async function mend(): Promise<void> {
+    if (performance.now() - lastWalk < mendMilliseconds) return;
+    lastWalk = performance.now();
+    const { mended, next } = await mendLanes(db, { ...owned, blockedByDead, after: walked, limit: lanesPerWalk });
+    walked = next;
+    if (mended > 0) logger.warn({ lanes: mended }, 'lanes did not fit their deliveries and were woken');
+  }
+
   async function run(): Promise<void> {
     let failures = 0;
     while (!stopping.signal.aborted) {
       let taken = 0;
       const mark = wakeUp.mark();
       try {
+        await mend();
         taken = await processOutbox();
         await beat();
         failures = 0;

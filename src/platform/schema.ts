@@ -11,6 +11,12 @@ export type Database = {
   streams: StreamsTable;
   events: EventsTable;
   outbox: OutboxTable;
+  outbox_lanes: {
+    destination: string;
+    aggregate_id: string;
+    due_at: Timestamp | null;
+    changes: WithDefault<number>;
+  };
   outbox_destinations: { destination: string; paused: boolean; changed_at: WithDefault<Date> };
   inbox: { handler_name: string; event_id: string; processed_at: WithDefault<Date> };
   relay_heartbeats: { destination: string; relay: string; last_round_at: Timestamp };

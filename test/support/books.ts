@@ -5,6 +5,7 @@ import type { EventType } from '../../src/domain/catalogue.ts';
 import { orderSagaId } from '../../src/domain/saga-contract.ts';
 import type { Parts } from '../../src/processes/parts.ts';
 import { eventRoutes } from '../../src/sagas/event-routes.ts';
+import { lookAgain } from './relays.ts';
 import { eventually } from './saga-service.ts';
 
 /** What became of one order: its reservation's state, and its money. */
@@ -123,4 +124,5 @@ export async function runsOf({ temporal }: Parts, workflowId: string): Promise<r
 /** What a minute's waiting does to the deliveries that a dead relay, or a lost database, has left claimed. */
 export async function letLeasesRunOut({ db }: Parts): Promise<void> {
   await sql`update outbox set locked_until = now() - interval '1 second' where locked_until is not null`.execute(db);
+  await lookAgain(db);
 }

@@ -1,8 +1,10 @@
 // Relays in the test's process, over a destination that the test writes: what arrived, in which order, how often.
+import { sql } from 'kysely';
 import type { StoredEvent } from '../../src/domain/event.ts';
 import { delivered, type Delivery, type DeliveryOutcome } from '../../src/outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../../src/outbox/relay.ts';
 import { createWakeUp, type WakeUp } from '../../src/outbox/wake-up.ts';
+import type { Db } from '../../src/platform/database.ts';
 import { createLogBook, type EventLog } from './event-log.ts';
 
 export type Arrival = Readonly<{ aggregateId: string; version: number; attempts: number }>;
@@ -61,3 +63,8 @@ export const versionsOf = (
   events: readonly StoredEvent[] | readonly Arrival[],
   aggregateId: string,
 ): readonly number[] => events.filter((event) => event.aggregateId === aggregateId).map((event) => event.version);
+
+/** After rows of the outbox were changed by hand: lanes are due now, unless a dead letter blocks them. */
+export async function lookAgain(db: Db): Promise<void> {
+  await sql`update outbox_lanes set due_at = now(), changes = changes + 1 where due_at < 'infinity'`.execute(db);
+}

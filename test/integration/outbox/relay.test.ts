@@ -11,7 +11,7 @@ import {
   recordFailure,
 } from '../../../src/outbox/outbox-rows.ts';
 import { counted, hidden, made, newThing, startEventLog, type EventLog } from '../../support/event-log.ts';
-import { arrivalOf, createTestRelay, versionsOf, type Arrival } from '../../support/relays.ts';
+import { arrivalOf, createTestRelay, lookAgain, versionsOf, type Arrival } from '../../support/relays.ts';
 import { eventually } from '../../support/saga-service.ts';
 
 let log: EventLog;
@@ -19,7 +19,7 @@ beforeAll(async () => {
   log = await startEventLog({ poolSize: 30 });
 });
 afterAll(async () => await log.stop());
-beforeEach(async () => void (await sql`truncate outbox, relay_heartbeats`.execute(log.db)));
+beforeEach(async () => void (await sql`truncate outbox, outbox_lanes, relay_heartbeats`.execute(log.db)));
 
 type Row = Readonly<{
   version: number;
@@ -40,8 +40,10 @@ const rowsOf = async (aggregateId: string, destination = 'left'): Promise<readon
     .execute();
 
 /** What waits for its retry, or under a lease, need not: the database's clock goes on in one step. */
-const letTimePass = async (): Promise<unknown> =>
+const letTimePass = async (): Promise<void> => {
   await sql`update outbox set next_attempt_at = now(), locked_until = locked_until - interval '1 hour'`.execute(log.db);
+  await lookAgain(log.db);
+};
 
 async function drain(relay: { processOutbox(): Promise<number> }): Promise<void> {
   while ((await relay.processOutbox()) > 0);
@@ -135,11 +137,13 @@ describe('a delivery', () => {
     await relay.processOutbox();
     expect(await waits()).toBeLessThanOrEqual(1);
     await sql`update outbox set attempts = 4, next_attempt_at = now()`.execute(log.db);
+    await lookAgain(log.db);
     await relay.processOutbox();
     const later = await waits();
     expect(later).toBeGreaterThan(4);
     expect(later).toBeLessThanOrEqual(16);
     await sql`update outbox set attempts = 60, next_attempt_at = now()`.execute(log.db);
+    await lookAgain(log.db);
     await relay.processOutbox();
     expect(await waits()).toBeLessThanOrEqual(300);
     expect(await waits()).toBeGreaterThan(60);

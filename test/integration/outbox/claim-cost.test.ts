@@ -1,0 +1,132 @@
+// What a claim costs, in index look-ups and pages, beside a million delivered rows and behind heads with long tails.
+import { sql } from 'kysely';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { claimStatement, completeDeliveries, claimDeliveries } from '../../../src/outbox/outbox-rows.ts';
+import { mendLanes } from '../../../src/outbox/lanes.ts';
+import { startEventLog, type EventLog } from '../../support/event-log.ts';
+
+const claim = { destination: 'left', owner: 'first', limit: 10, leaseSeconds: 60, blockedByDead: true };
+let log: EventLog;
+
+/** Rows of `aggregates` streams, `each` long, and their lanes, as if the relay had just looked. */
+async function fill(name: string, aggregates: number, each: number, state: 'done' | 'pending'): Promise<void> {
+  await sql`
+    insert into outbox (id, destination, event_type, aggregate_id, aggregate_type, version, payload, metadata,
+                        schema_version, occurred_at, position, state)
+    select uuidv7(), 'left', 'thing.counted', ${name}::text || '-' || a, 'thing', v, '{"n": 1}', '{"tenantId": "default"}',
+      2, now(), v, ${state}
+    from generate_series(1, ${aggregates}::int) a, generate_series(1, ${each}::int) v`.execute(log.db);
+  await sql`
+    insert into outbox_lanes (destination, aggregate_id, due_at)
+    select 'left', ${name}::text || '-' || a, ${state === 'done' ? null : new Date(0)}::timestamptz
+    from generate_series(1, ${aggregates}::int) a`.execute(log.db);
+}
+
+type Node = Readonly<{
+  'Node Type': string;
+  'Relation Name'?: string;
+  'Actual Rows': number;
+  'Shared Hit Blocks': number;
+  'Shared Read Blocks': number;
+  Plans?: readonly Node[];
+}>;
+const nodesOf = (node: Node): readonly Node[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)];
+
+/** Runs a claim and takes it back. */
+async function cost(): Promise<Readonly<{ scanned: readonly string[]; pages: number; milliseconds: number }>> {
+  const explained = await log.db
+    .transaction()
+    .execute(async (tx) => {
+      const { rows } = await sql<{ 'QUERY PLAN': readonly [{ Plan: Node; 'Execution Time': number }] }>`
+        explain (analyze, buffers, format json) ${claimStatement(claim)}`.execute(tx);
+      throw new TakenBack(rows[0]?.['QUERY PLAN'][0]);
+    })
+    .catch((error: unknown) => {
+      if (error instanceof TakenBack && error.plan !== undefined) return error.plan;
+      throw error;
+    });
+  const scanned = nodesOf(explained.Plan)
+    .filter((node) => node['Node Type'] === 'Seq Scan')
+    .map((node) => node['Relation Name'] ?? '');
+  return {
+    // Destinations are a handful of rows.
+    scanned: scanned.filter((relation) => relation !== 'outbox_destinations'),
+    pages: explained.Plan['Shared Hit Blocks'] + explained.Plan['Shared Read Blocks'],
+    milliseconds: explained['Execution Time'],
+  };
+}
+
+class TakenBack extends Error {
+  readonly plan: Readonly<{ Plan: Node; 'Execution Time': number }> | undefined;
+  constructor(plan: Readonly<{ Plan: Node; 'Execution Time': number }> | undefined) {
+    super('taken back');
+    this.plan = plan;
+  }
+}
+
+async function expectCheap(most: number): Promise<void> {
+  // Before anybody has gathered statistics, and after.
+  for (const statistics of [false, true]) {
+    if (statistics) await sql`analyze outbox, outbox_lanes`.execute(log.db);
+    const { scanned, pages, milliseconds } = await cost();
+    console.log(`${expect.getState().currentTestName}: ${pages} pages, ${milliseconds.toFixed(2)} ms`);
+    expect(scanned).toEqual([]);
+    expect(pages).toBeLessThan(most);
+  }
+}
+
+beforeAll(async () => {
+  log = await startEventLog();
+  await sql`alter table outbox set (autovacuum_enabled = off)`.execute(log.db);
+  const before = performance.now();
+  await fill('published', 100_000, 10, 'done');
+  console.log(`1,000,000 published rows written in ${((performance.now() - before) / 1000).toFixed(1)} s`);
+});
+afterAll(async () => await log.stop());
+
+it('a claim looks up ten waiting deliveries beside a million that are published', async () => {
+  await fill('waiting', 10, 1, 'pending');
+  await expectCheap(600);
+  const rows = await claimDeliveries(log.db, claim);
+  expect(rows).toHaveLength(10);
+  const ids = rows.map((row) => row.id);
+  expect(await completeDeliveries(log.db, claim, ids)).toBe(10);
+});
+
+it('a claim passes by a dead head with 100,000 deliveries blocked behind it', async () => {
+  await fill('blocked', 1, 100_000, 'pending');
+  await sql`update outbox set state = 'dead' where aggregate_id = 'blocked-1' and version = 1`.execute(log.db);
+  expect(await claimDeliveries(log.db, claim)).toEqual([]);
+  await expectCheap(30);
+  await fill('beside-blocked', 1, 1, 'pending');
+  await expectCheap(150);
+  expect(await claimDeliveries(log.db, claim)).toMatchObject([{ aggregate_id: 'beside-blocked-1' }]);
+});
+
+it('a claim passes by a head that backs off, and one that is leased, with 50,000 deliveries behind each', async () => {
+  await fill('later', 2, 50_000, 'pending');
+  await sql`update outbox set next_attempt_at = now() + interval '5 minutes'
+    where aggregate_id = 'later-1' and version = 1`.execute(log.db);
+  expect(await claimDeliveries(log.db, claim)).toMatchObject([{ aggregate_id: 'later-2', version: 1 }]);
+  await expectCheap(30);
+  await fill('beside-later', 1, 1, 'pending');
+  await expectCheap(150);
+});
+
+it('a completion asks for what is left in its lane, not for all of it', async () => {
+  await fill('long', 1, 50_000, 'pending');
+  const rows = await claimDeliveries(log.db, { ...claim, owner: 'completes' });
+  expect(rows).toContainEqual(expect.objectContaining({ aggregate_id: 'long-1', version: 1 }));
+  const before = performance.now();
+  const ids = rows.map((row) => row.id);
+  expect(await completeDeliveries(log.db, { ...claim, owner: 'completes' }, ids)).toBe(ids.length);
+  expect(performance.now() - before).toBeLessThan(500);
+  expect(await claimDeliveries(log.db, claim)).toMatchObject([{ aggregate_id: 'long-1', version: 2 }]);
+});
+
+it('the walk over the lanes asks once for each aggregate with something undone', async () => {
+  const before = performance.now();
+  const { mended } = await mendLanes(log.db, { ...claim, after: '', limit: 1_000 });
+  expect(mended).toBe(0);
+  expect(performance.now() - before).toBeLessThan(500);
+});
