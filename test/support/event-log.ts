@@ -84,7 +84,7 @@ export const storedAt = (event: DomainEvent, version: number): StoredEvent => ({
   metadata,
   version,
   position: String(version),
-  schemaVersion: 1,
+  schemaVersion: things[event.eventType as keyof typeof things].version,
 });
 
 /** Keeps what was logged, as "message: error". */
