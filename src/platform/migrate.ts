@@ -59,10 +59,15 @@ async function run(
   });
 }
 
+/** Wrong password, not allowed, no such database. */
+const refusals = new Set(['28P01', '28000', '3D000']);
+/** A setting of each of our connections, which PostgreSQL 16 does not know. */
+const tooOld = 'unrecognized configuration parameter "transaction_timeout"';
+
 function isNoService(error: unknown): boolean {
-  const isRefused =
-    error instanceof Error && 'code' in error && ['28P01', '28000', '3D000'].includes(String(error.code));
-  return isRefused || isDatabaseUnavailable(error);
+  const isRefused = error instanceof Error && 'code' in error && refusals.has(String(error.code));
+  const isTooOld = error instanceof Error && error.message.includes(tooOld);
+  return isRefused || isTooOld || isDatabaseUnavailable(error);
 }
 
 /** The address without its password: the line may end in a log. */
@@ -71,6 +76,6 @@ function explain(error: unknown, databaseUrl: string): unknown {
   const { hostname, port, pathname } = new URL(databaseUrl);
   const why = error instanceof Error && error.message !== '' ? error.message : 'no connection';
   return new StartupError(
-    `PostgreSQL at ${hostname}:${port || '5432'}${pathname} does not serve us: ${why}. Start it, or mend DATABASE_URL.`,
+    `PostgreSQL at ${hostname}:${port || '5432'}${pathname} does not serve us: ${why}. Start it (17 or newer), or mend DATABASE_URL.`,
   );
 }

@@ -118,9 +118,13 @@ export function portsOf(folder: string, port?: number): readonly number[] {
   return [...Object.values(keptPorts(folder)), port].filter((chosen) => chosen !== undefined);
 }
 
+/** Every start's first choice, in another test's folder as well: who has it tells nothing of this one. */
+const sharedPort = 3000;
+
 /** Which processes of this folder run, and which of these ports are taken; nothing once all is over. */
 export async function whatIsLeftIn(folder: string, ports: readonly number[]): Promise<readonly string[]> {
-  const taken = await Promise.all(ports.map(async (port) => ((await isFree(port)) ? [] : [`port ${port}`])));
+  const own = ports.filter((port) => port !== sharedPort);
+  const taken = await Promise.all(own.map(async (port) => ((await isFree(port)) ? [] : [`port ${port}`])));
   return [...processesIn(folder).map(({ pid, command }) => `process ${pid} ${command}`), ...taken.flat()];
 }
 
