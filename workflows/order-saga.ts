@@ -21,16 +21,11 @@ import {
   type OrderSagaStep,
   type PaymentCallback,
 } from '../src/domain/saga-contract.ts';
-import { Refusal, runSaga, StepGaveUp, StopRequested, type Saga } from './saga.ts';
-
-/** One attempt: far above what a step takes, and how long a killed worker's step waits to be tried elsewhere. */
-const attempt = '10 seconds';
-const retry = { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '10s' } as const;
+import { Refusal, runSaga, StepGaveUp, StopRequested, untilItWorks, type Saga } from './saga.ts';
 
 type Steps = ReturnType<typeof stepsOf>;
 /** Each step with its name in the Web UI. What is not limited is retried until it works. */
 function stepsOf(limitSeconds: number) {
-  const untilItWorks: ActivityOptions = { startToCloseTimeout: attempt, retry };
   const limited: ActivityOptions = { ...untilItWorks, scheduleToCloseTimeout: `${limitSeconds} seconds` };
   const step = <K extends keyof OrderActivities>(
     name: K,

@@ -1,24 +1,13 @@
 // A confirmed order is cancelled: the money goes back, then the goods, then the order says so.
 import { proxyActivities } from '@temporalio/workflow';
 import { refundOrderSteps, type OrderActivities, type RefundOrderInput } from '../src/domain/saga-contract.ts';
-import { runSaga } from './saga.ts';
+import { runSaga, untilItWorks } from './saga.ts';
 
-const retry = { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '10s' } as const;
-const { refundOrderPayment } = proxyActivities<Pick<OrderActivities, 'refundOrderPayment'>>({
-  startToCloseTimeout: '10 seconds',
-  retry,
-  summary: 'Refund what is held',
-});
-const { restockOrder } = proxyActivities<Pick<OrderActivities, 'restockOrder'>>({
-  startToCloseTimeout: '10 seconds',
-  retry,
-  summary: 'Put the stock back',
-});
-const { cancelRefundedOrder } = proxyActivities<Pick<OrderActivities, 'cancelRefundedOrder'>>({
-  startToCloseTimeout: '10 seconds',
-  retry,
-  summary: "Write the order's end",
-});
+const step = <K extends keyof OrderActivities>(name: K, summary: string): OrderActivities[K] =>
+  proxyActivities<OrderActivities>({ ...untilItWorks, summary })[name];
+const refundOrderPayment = step('refundOrderPayment', 'Refund what is held');
+const restockOrder = step('restockOrder', 'Put the stock back');
+const cancelRefundedOrder = step('cancelRefundedOrder', "Write the order's end");
 
 /** Only forward: past the confirmation nothing is undone, and each step is retried until it works, cancelled or not. */
 export async function refundOrder(input: RefundOrderInput): Promise<{ status: 'cancelled' }> {

@@ -11,6 +11,7 @@ import {
   setCurrentDetails,
   setHandler,
   upsertSearchAttributes,
+  type ActivityOptions,
 } from '@temporalio/workflow';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { SagaStatus, StepState } from '../src/domain/saga-status.ts';
@@ -40,6 +41,15 @@ export class StopRequested extends Error {
 
 export type StepRecord = Readonly<{ name: string; state: StepState; error?: string }>;
 const sagaStepsQuery = defineQuery<readonly StepRecord[]>('sagaSteps');
+
+/**
+ * Retried for ever. One attempt may take far longer than a step needs; it is also how long a killed worker's step waits
+ * to be tried elsewhere.
+ */
+export const untilItWorks: ActivityOptions = {
+  startToCloseTimeout: '10 seconds',
+  retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '10s' },
+};
 
 export type Step<T> = Readonly<{
   do: () => Promise<T>;

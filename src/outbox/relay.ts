@@ -1,11 +1,11 @@
 // One loop per destination: claim under a lease, deliver with no transaction open, complete.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ConflictError, UnavailableError } from '../domain/errors.ts';
+import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
-import { PermanentDeliveryError, type Delivery, type DestinationPolicy } from './delivery.ts';
+import { describeError, PermanentDeliveryError, type Delivery, type DestinationPolicy } from './delivery.ts';
 import {
   claimDeliveries,
   completeDeliveries,
@@ -181,20 +181,12 @@ async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<
     const delivery: Delivery = { event: decode(row), attempts: row.attempts, redelivered: row.redelivered };
     return { row, ...(await Promise.race([policy.deliver(delivery), timeout.promise])) };
   } catch (error) {
-    if (error instanceof UnavailableError) return { row, kind: 'away', reason: describe(error) };
+    if (error instanceof UnavailableError) return { row, kind: 'away', reason: describeError(error) };
     const permanent = error instanceof PermanentDeliveryError;
-    return { row, kind: 'failed', error: describe(error), permanent };
+    return { row, kind: 'failed', error: describeError(error), permanent };
   } finally {
     clearTimeout(timer);
   }
-}
-
-function describe(error: unknown): string {
-  if (error instanceof AggregateError) {
-    return `${error.message}: ${error.errors.map((each) => describe(each)).join('; ')}`;
-  }
-  if (error instanceof ConflictError || error instanceof Error) return `${error.name}: ${error.message}`;
-  return String(error);
 }
 
 /** Full jitter between 0 and 1 s, 2 s, 4 s … 5 min, so that many failures do not come back together. */
