@@ -1,9 +1,8 @@
 // Speed, never a guarantee: pokes the loops of this process after a commit, and other processes by a debounced NOTIFY.
-import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
 import { sql } from 'kysely';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
+import { listen, type ListenerPace } from './listener.ts';
 
 const channel = 'athyper_outbox';
 /** NOTIFY takes a lock over all databases until its commit, so never in a business transaction and not too often. */
@@ -24,9 +23,11 @@ export type WakeUpDeps = Readonly<{
   logger: Logger;
   /** A direct connection string where this process runs loops; LISTEN does not work through a pooler. */
   listenUrl: string | undefined;
+  /** For tests, which cannot wait so long for a dead line to be noticed. */
+  listenerPace?: ListenerPace;
 }>;
 
-export function createWakeUp({ db, logger, listenUrl }: WakeUpDeps): WakeUp {
+export function createWakeUp({ db, logger, listenUrl, listenerPace }: WakeUpDeps): WakeUp {
   const waiting = new Set<() => void>();
   const closed = new AbortController();
   let pokes = 0;
@@ -43,7 +44,10 @@ export function createWakeUp({ db, logger, listenUrl }: WakeUpDeps): WakeUp {
       logger.debug({ err: error }, 'NOTIFY failed; polling finds the work');
     });
   };
-  const listening = listenUrl === undefined ? undefined : listen(listenUrl, wakeLoops, logger, closed.signal);
+  const listening =
+    listenUrl === undefined
+      ? undefined
+      : listen({ db, url: listenUrl, channel, onNotify: wakeLoops, logger, signal: closed.signal, pace: listenerPace });
 
   return {
     poke() {
@@ -72,35 +76,4 @@ export function createWakeUp({ db, logger, listenUrl }: WakeUpDeps): WakeUp {
       await listening;
     },
   };
-}
-
-/** Supervised: a lost connection costs latency only, and is made again. Pokes once after every connect. */
-async function listen(url: string, onNotify: () => void, logger: Logger, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    const client = new pg.Client({
-      connectionString: url,
-      keepAlive: true,
-      connectionTimeoutMillis: 5_000,
-      application_name: 'athyper-listen',
-    });
-    const ended = new Promise<void>((resolve) => {
-      client.on('error', (error) => {
-        logger.warn({ err: error }, 'LISTEN connection lost; polling goes on');
-        resolve();
-      });
-      client.on('end', () => resolve());
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
-    try {
-      await client.connect();
-      client.on('notification', onNotify);
-      await client.query(`listen ${channel}`);
-      onNotify();
-      await ended;
-    } catch (error) {
-      if (!signal.aborted) logger.warn({ err: error }, 'LISTEN failed; polling goes on');
-    }
-    await client.end().catch(() => undefined);
-    await sleep(1_000, undefined, { signal }).catch(() => undefined);
-  }
 }

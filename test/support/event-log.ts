@@ -87,17 +87,25 @@ export const storedAt = (event: DomainEvent, version: number): StoredEvent => ({
   schemaVersion: things[event.eventType as keyof typeof things].version,
 });
 
-/** Keeps what was logged, as "message: error". */
-export function createLogBook(): Readonly<{ logger: Logger; lines: readonly string[] }> {
+/** As pino counts. */
+const warnLevel = 40;
+
+export type LogBook = Readonly<{ logger: Logger; lines: readonly string[]; warnings: readonly string[] }>;
+
+/** Keeps what was logged, as "message: error"; `warnings` is what of it a person should see. */
+export function createLogBook(): LogBook {
   const lines: string[] = [];
+  const warnings: string[] = [];
   const logger = pino(
     { level: 'debug' },
     {
       write(line: string) {
-        const { msg, err } = JSON.parse(line) as { msg: string; err?: { message: string } };
-        lines.push(err === undefined ? msg : `${msg}: ${err.message}`);
+        const { level, msg, err } = JSON.parse(line) as { level: number; msg: string; err?: { message: string } };
+        const text = err === undefined ? msg : `${msg}: ${err.message}`;
+        lines.push(text);
+        if (level >= warnLevel) warnings.push(text);
       },
     },
   );
-  return { logger, lines };
+  return { logger, lines, warnings };
 }

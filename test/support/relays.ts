@@ -3,6 +3,7 @@ import { sql } from 'kysely';
 import type { StoredEvent } from '../../src/domain/event.ts';
 import { delivered, type Delivery, type DeliveryOutcome } from '../../src/outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../../src/outbox/relay.ts';
+import type { ListenerPace } from '../../src/outbox/listener.ts';
 import { createWakeUp, type WakeUp } from '../../src/outbox/wake-up.ts';
 import type { Db } from '../../src/platform/database.ts';
 import { createLogBook, type EventLog } from './event-log.ts';
@@ -24,11 +25,19 @@ export type TestRelayOptions = Readonly<{
   concurrency?: number;
   /** Listens for other processes' commits. */
   listens?: boolean;
+  /** Through a proxy, for instance. */
+  listenUrl?: string;
+  listenerPace?: ListenerPace;
 }>;
 
 export function createTestRelay(log: EventLog, options: TestRelayOptions): TestRelay {
   const { logger, lines } = createLogBook();
-  const wakeUp = createWakeUp({ db: log.db, logger, listenUrl: options.listens === true ? log.url : undefined });
+  const wakeUp = createWakeUp({
+    db: log.db,
+    logger,
+    listenUrl: options.listenUrl ?? (options.listens === true ? log.url : undefined),
+    ...(options.listenerPace === undefined ? {} : { listenerPace: options.listenerPace }),
+  });
   const relay = createRelay({
     db: log.db,
     wakeUp,

@@ -13,7 +13,17 @@ export type TcpProxy = Readonly<{
   close(): Promise<void>;
 }>;
 
-export async function startTcpProxy(target: Readonly<{ host: string; port: number }>): Promise<TcpProxy> {
+/** What the proxy makes of the bytes of one connection. `answer`: to the client, from nobody but the proxy. */
+export type Between = Readonly<{
+  fromClient(bytes: Buffer, answer: (bytes: Buffer) => void): Buffer;
+  fromServer(bytes: Buffer): Buffer;
+}>;
+const nothingBetween = (): Between => ({ fromClient: (bytes) => bytes, fromServer: (bytes) => bytes });
+
+export async function startTcpProxy(
+  target: Readonly<{ host: string; port: number }>,
+  createBetween: () => Between = nothingBetween,
+): Promise<TcpProxy> {
   let isCut = false;
   const sockets = new Set<Socket>();
   const frozen = new Set<Socket>();
@@ -24,14 +34,15 @@ export async function startTcpProxy(target: Readonly<{ host: string; port: numbe
       return;
     }
     const upstream = connect(target);
-    for (const [from, to] of [
-      [client, upstream],
-      [upstream, client],
+    const between = createBetween();
+    for (const [from, to, change] of [
+      [client, upstream, (bytes: Buffer) => between.fromClient(bytes, (own) => client.write(own))],
+      [upstream, client, between.fromServer],
     ] as const) {
       sockets.add(from);
       from.on('error', () => undefined);
       from.on('data', (bytes) => {
-        if (!frozen.has(from)) to.write(bytes);
+        if (!frozen.has(from)) to.write(change(bytes));
       });
       from.on('close', () => {
         sockets.delete(from);
