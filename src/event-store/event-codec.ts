@@ -39,6 +39,9 @@ export type EventCodec = Readonly<{
 // oxlint-disable-next-line no-control-regex
 export const unstorable = /\u0000|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/;
 
+/** Of a payload as JSON. An event says what happened; what is larger is stored elsewhere, and named by it. */
+const mostPayloadBytes = 1_048_576;
+
 export function createEventCodec(catalogue: EventCatalogue): EventCodec {
   const entryOf = (eventType: string): CatalogueEntry | undefined =>
     Object.hasOwn(catalogue, eventType) ? catalogue[eventType] : undefined;
@@ -58,6 +61,11 @@ export function createEventCodec(catalogue: EventCatalogue): EventCodec {
       // JSON.stringify writes both kinds as escapes, so the values themselves are looked at.
       if (hasUnstorableText([payload, event.metadata, event.aggregateId])) {
         throw new InvalidEventError(`${event.eventType} holds text with a NUL or half a surrogate pair`);
+      }
+      const bytes = Buffer.byteLength(encoded.payload);
+      if (bytes > mostPayloadBytes) {
+        const limit = `the limit is ${mostPayloadBytes} (1 MB)`;
+        throw new InvalidEventError(`${event.eventType} has a payload of ${bytes} bytes; ${limit}`);
       }
       return encoded;
     },
@@ -106,6 +114,6 @@ function bringUpToDate(row: EventRow, { version: today, upcasters = {} }: Catalo
 function hasUnstorableText(value: unknown): boolean {
   if (typeof value === 'string') return unstorable.test(value);
   if (Array.isArray(value)) return value.some(hasUnstorableText);
-  if (typeof value === 'object' && value !== null) return Object.values(value).some(hasUnstorableText);
+  if (typeof value === 'object' && value !== null) return Object.entries(value).some(hasUnstorableText);
   return false;
 }

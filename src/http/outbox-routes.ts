@@ -3,6 +3,7 @@ import { Router, type Request } from 'express';
 import { z } from 'zod';
 import { isId } from '../domain/ids.ts';
 import { holdDestination, listDeliveries, retryDeadLetters, type DeliveryCursor } from '../outbox/outbox-admin.ts';
+import { isPosition } from '../event-store/log-cursor.ts';
 import type { Db } from '../platform/database.ts';
 import type { Idempotent } from './idempotency/idempotent.ts';
 import { jsonAnswer, type Answer } from './protocol/answer.ts';
@@ -10,8 +11,7 @@ import { countOf, parse, pathSafeId } from './protocol/fields.ts';
 import { HttpError } from './protocol/problems.ts';
 import { pathPart, serve } from './protocol/routes.ts';
 
-/** A position has at most 18 digits here: a bigint holds each of them. */
-const cursorSchema = z.object({ position: z.string().regex(/^\d{1,18}$/), destination: pathSafeId });
+const cursorSchema = z.object({ position: z.string().refine(isPosition), destination: pathSafeId });
 const cursor = z.string().transform((given, context): DeliveryCursor => {
   try {
     return cursorSchema.parse(JSON.parse(Buffer.from(given, 'base64url').toString()));

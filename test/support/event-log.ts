@@ -16,10 +16,12 @@ export const things = {
   'thing.made': { version: 1, schema: z.object({ name: z.string() }) },
   'thing.counted': { version: 2, schema: z.object({ n: z.int() }) },
   'thing.hidden': { version: 1, schema: z.object({}) },
+  // Whatever JSON can say.
+  'thing.noted': { version: 1, schema: z.record(z.string(), z.json()) },
 } as const satisfies EventCatalogue;
 
 /** Two destinations, one, and none. */
-const thingRoutes: Routes = { 'thing.made': ['left', 'right'], 'thing.counted': ['left'] };
+const thingRoutes: Routes = { 'thing.made': ['left', 'right'], 'thing.counted': ['left'], 'thing.noted': ['left'] };
 
 export type EventLog = Readonly<{
   url: string;
@@ -76,6 +78,8 @@ function thing(aggregateId: string, eventType: keyof typeof things, payload: unk
 }
 export const made = (aggregateId: string, name = 'lamp'): DomainEvent => thing(aggregateId, 'thing.made', { name });
 export const counted = (aggregateId: string, n: number): DomainEvent => thing(aggregateId, 'thing.counted', { n });
+export const noted = (aggregateId: string, payload: Readonly<Record<string, unknown>>): DomainEvent =>
+  thing(aggregateId, 'thing.noted', payload);
 export const hidden = (aggregateId: string): DomainEvent => thing(aggregateId, 'thing.hidden', {});
 
 /** As it comes out of the store, for what takes stored events and needs no store. */

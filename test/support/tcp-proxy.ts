@@ -6,7 +6,7 @@ export type TcpProxy = Readonly<{
   port: number;
   /** Ends every connection and takes no new one. */
   cut(): void;
-  /** From now on passes nothing on that comes over the connections of today; they stay open. New ones work. */
+  /** From now on passes nothing on that comes over the connections of today, no farewell either. New ones work. */
   freeze(): void;
   /** Takes connections again. */
   mend(): void;
@@ -28,12 +28,12 @@ export async function startTcpProxy(
   const sockets = new Set<Socket>();
   const frozen = new Set<Socket>();
 
-  const server = createServer((client) => {
+  const server = createServer({ allowHalfOpen: true }, (client) => {
     if (isCut) {
       client.destroy();
       return;
     }
-    const upstream = connect(target);
+    const upstream = connect({ ...target, allowHalfOpen: true });
     const between = createBetween();
     for (const [from, to, change] of [
       [client, upstream, (bytes: Buffer) => between.fromClient(bytes, (own) => client.write(own))],
@@ -43,6 +43,9 @@ export async function startTcpProxy(
       from.on('error', () => undefined);
       from.on('data', (bytes) => {
         if (!frozen.has(from)) to.write(change(bytes));
+      });
+      from.on('end', () => {
+        if (!frozen.has(from)) to.end();
       });
       from.on('close', () => {
         sockets.delete(from);

@@ -1,13 +1,35 @@
-// What an append promises: order, all or nothing, one winner, and once.
+// The event store's contract, in each way to use it; what the log refuses; and what a unit of work adds.
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ConflictError } from '../../../src/domain/errors.ts';
-import type { DomainEvent } from '../../../src/domain/event.ts';
 import { newId } from '../../../src/domain/ids.ts';
-import type { ExpectedVersion } from '../../../src/event-store/append.ts';
-import { InvalidEventError } from '../../../src/event-store/event-codec.ts';
-import { counted, hidden, made, newThing, startEventLog, type EventLog } from '../../support/event-log.ts';
+import { counted, made, newThing, startEventLog, type EventLog } from '../../support/event-log.ts';
+import {
+  conflictOf,
+  eventStoreContract,
+  nothing,
+  rowsOf as rowsIn,
+  type RowsOf,
+} from '../../support/event-store-contract.ts';
 import { eventually } from '../../support/saga-service.ts';
+
+eventStoreContract(
+  'PgEventStore alone',
+  ({ store }) =>
+    async (events, expectedVersion = 'any') =>
+      await store.append(events, { expectedVersion }),
+);
+eventStoreContract(
+  'PgEventStore within a unit of work',
+  ({ unitOfWork }) =>
+    async (events, expectedVersion = 'any') =>
+      await unitOfWork(async (unit) => await unit.append(events, expectedVersion)),
+);
+eventStoreContract(
+  'PgEventStore as one of several aggregates',
+  ({ store }) =>
+    async (events, expectedVersion = 'any') =>
+      (await store.appendAll([{ events, expectedVersion }]))[0] ?? [],
+);
 
 let log: EventLog;
 beforeAll(async () => {
@@ -15,297 +37,7 @@ beforeAll(async () => {
 });
 afterAll(async () => await log.stop());
 
-async function rowsOf(aggregateId: string): Promise<{ events: number; outbox: number; version: number | undefined }> {
-  const { rows } = await sql<{ events: number; outbox: number; version: number | null }>`
-    select (select count(*)::int from events where aggregate_id = ${aggregateId}) as events,
-           (select count(*)::int from outbox where aggregate_id = ${aggregateId}) as outbox,
-           (select version from streams where aggregate_id = ${aggregateId}) as version`.execute(log.db);
-  return { events: rows[0]?.events ?? -1, outbox: rows[0]?.outbox ?? -1, version: rows[0]?.version ?? undefined };
-}
-const nothing = { events: 0, outbox: 0, version: undefined };
-
-async function conflictOf(append: Promise<unknown>): Promise<ConflictError> {
-  const error: unknown = await append.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(ConflictError);
-  return error as ConflictError;
-}
-
-describe('an append', () => {
-  it('of one event gives it version 1 and keeps it as it was', async () => {
-    const event = made(newThing());
-    const [stored] = await log.store.append(event);
-    expect(stored).toMatchObject({ ...event, version: 1, schemaVersion: 1 });
-    expect(await log.store.getEvents(event.aggregateId)).toEqual([stored]);
-    expect(stored?.occurredAt).toBeInstanceOf(Date);
-  });
-
-  it('of many gives versions and positions in their order, and the schema version of each type', async () => {
-    const id = newThing();
-    const events = [made(id), ...Array.from({ length: 20 }, (_, n) => counted(id, n)), hidden(id)];
-    const stored = await log.store.append(events);
-    expect(stored.map((event) => event.version)).toEqual(events.map((_, index) => index + 1));
-    const positions = stored.map((event) => BigInt(event.position));
-    expect(positions.toSorted((a, b) => (a < b ? -1 : 1))).toEqual(positions);
-    const read = await log.store.getEvents(id);
-    expect(read.map((event) => event.eventId)).toEqual(events.map((event) => event.eventId));
-    expect(read.map((event) => event.schemaVersion)).toEqual([1, ...Array.from({ length: 20 }, () => 2), 1]);
-    const later = await log.store.getEvents(id, { fromVersion: 21 });
-    expect(later.map((event) => event.version)).toEqual([21, 22]);
-  });
-
-  it('goes on where the stream ends', async () => {
-    const id = newThing();
-    await log.store.append([made(id), counted(id, 1)]);
-    const [third] = await log.store.append(counted(id, 2), { expectedVersion: 2 });
-    expect(third?.version).toBe(3);
-  });
-
-  it('of none does nothing', async () => {
-    expect(await log.store.append([])).toEqual([]);
-  });
-
-  it('writes one aggregate only', async () => {
-    await expect(log.store.append([made(newThing()), made(newThing())])).rejects.toThrow(TypeError);
-  });
-
-  it('tells the relay when it has committed, and not when it is refused', async () => {
-    const id = newThing();
-    const before = log.commits();
-    await log.store.append(made(id));
-    expect(log.commits()).toBe(before + 1);
-    await conflictOf(log.store.append(made(id), { expectedVersion: 'none' }));
-    expect(log.commits()).toBe(before + 1);
-  });
-
-  it('stores payload and metadata as jsonb objects that SQL can read', async () => {
-    const id = newThing();
-    await log.store.append(made(id, 'a "quoted" name, 😀, \\u0041'));
-    const { rows } = await sql`
-      select jsonb_typeof(payload) as payload, jsonb_typeof(metadata) as metadata, payload->>'name' as name,
-             metadata->>'tenantId' as tenant, tenant_id from events where aggregate_id = ${id}`.execute(log.db);
-    expect(rows).toEqual([
-      {
-        payload: 'object',
-        metadata: 'object',
-        name: 'a "quoted" name, 😀, \\u0041',
-        tenant: 'default',
-        tenant_id: 'default',
-      },
-    ]);
-  });
-
-  it('writes a delivery for each destination of its type, as the routing table says', async () => {
-    const id = newThing();
-    const events = [made(id), counted(id, 1), hidden(id)];
-    await log.store.append(events);
-    const rows = await log.db
-      .selectFrom('outbox')
-      .select(['event_type', 'destination', 'version', 'state', 'attempts', 'published', 'payload'])
-      .where('aggregate_id', '=', id)
-      .orderBy('version')
-      .orderBy('destination')
-      .execute();
-    const pending = { state: 'pending', attempts: 0, published: false };
-    expect(rows).toEqual([
-      { ...pending, event_type: 'thing.made', destination: 'left', version: 1, payload: { name: 'lamp' } },
-      { ...pending, event_type: 'thing.made', destination: 'right', version: 1, payload: { name: 'lamp' } },
-      { ...pending, event_type: 'thing.counted', destination: 'left', version: 2, payload: { n: 1 } },
-    ]);
-  });
-});
-
-describe('the expected version', () => {
-  it.each<[ExpectedVersion, number, boolean]>([
-    ['none', 0, true],
-    ['none', 2, false],
-    [0, 0, true],
-    [0, 2, false],
-    [2, 2, true],
-    [1, 2, false],
-    [3, 2, false],
-    [1, 0, false],
-    ['exists', 0, false],
-    ['exists', 2, true],
-    ['any', 0, true],
-    ['any', 2, true],
-  ])('%s, where the stream is at %i: %s', async (expectedVersion, at, succeeds) => {
-    const id = newThing();
-    if (at > 0) await log.store.append(Array.from({ length: at }, (_, n) => counted(id, n)));
-    const append = log.store.append(made(id), { expectedVersion });
-    if (succeeds) {
-      expect((await append)[0]?.version).toBe(at + 1);
-    } else {
-      const conflict = await conflictOf(append);
-      expect(conflict.actualVersion).toBe(at);
-      expect(conflict.message).toContain(`${id} is at version ${at}, expected was ${expectedVersion}`);
-    }
-    const left = succeeds ? at + 1 : at;
-    expect(await rowsOf(id)).toEqual({
-      events: left,
-      outbox: at + (succeeds ? 2 : 0),
-      version: left === 0 ? undefined : left,
-    });
-  });
-
-  it('lets one of two win who write at the same time, and tells the other where the stream is', async () => {
-    for (const start of [0, 1]) {
-      const id = newThing();
-      if (start === 1) await log.store.append(made(id));
-      const writers = Array.from(
-        { length: 8 },
-        async (_, n) => await log.store.append([counted(id, n), counted(id, n)], { expectedVersion: start }),
-      );
-      const results = await Promise.allSettled(writers);
-      const lost = results.filter((result) => result.status === 'rejected');
-      expect(lost).toHaveLength(7);
-      for (const { reason } of lost) {
-        expect(reason).toBeInstanceOf(ConflictError);
-        expect(reason).toMatchObject({ actualVersion: start + 2 });
-      }
-      expect(await rowsOf(id)).toEqual({ events: start + 2, outbox: start * 2 + 2, version: start + 2 });
-    }
-  });
-
-  it('of any gives everybody who writes at the same time versions without a gap', async () => {
-    const id = newThing();
-    await Promise.all(
-      Array.from({ length: 10 }, async (_, n) => await log.store.append([counted(id, n), counted(id, n)])),
-    );
-    const versions = (await log.store.getEvents(id)).map((event) => event.version);
-    expect(versions).toEqual(Array.from({ length: 20 }, (_, index) => index + 1));
-  });
-
-  it('that is wrong leaves the transaction usable for a second try', async () => {
-    const id = newThing();
-    await log.store.append(made(id));
-    await log.unitOfWork(async (unit) => {
-      const conflict = await conflictOf(unit.append(counted(id, 1), 'none'));
-      await unit.append(counted(id, 1), conflict.actualVersion);
-    });
-    expect(await rowsOf(id)).toMatchObject({ events: 2 });
-  });
-
-  it('cannot be met by a stream of another type or tenant', async () => {
-    const event = made(newThing());
-    await log.store.append(event);
-    const other = { ...made(event.aggregateId), aggregateType: 'gadget' };
-    expect((await conflictOf(log.store.append(other))).message).toContain('another type or tenant');
-    const foreign = { ...made(event.aggregateId), metadata: { tenantId: 'acme' } };
-    for (const expectedVersion of ['any', 'exists', 1] as const) {
-      expect((await conflictOf(log.store.append(foreign, { expectedVersion }))).message).toContain('type or tenant');
-    }
-    expect(await rowsOf(event.aggregateId)).toMatchObject({ events: 1 });
-  });
-});
-
-describe('the same events again', () => {
-  it.each<ExpectedVersion>(['any', 'none', 'exists', 0, 2])(
-    'are a success without a new row, expecting %s',
-    async (expectedVersion) => {
-      const id = newThing();
-      const events = [made(id), counted(id, 1)];
-      const first = await log.store.append(events);
-      await log.store.append(counted(id, 2));
-      const second = await log.store.append(events, { expectedVersion });
-      expect(second).toEqual(first);
-      expect(await rowsOf(id)).toEqual({ events: 3, outbox: 4, version: 3 });
-    },
-  );
-
-  it.each<[string, (event: DomainEvent) => DomainEvent]>([
-    ['another payload', (event) => ({ ...event, payload: { name: 'shade' } })],
-    ['another type', (event) => ({ ...event, eventType: 'thing.counted', payload: { n: 1 } })],
-    ['another aggregate', (event) => ({ ...event, aggregateId: newThing() })],
-  ])('with %s are a conflict', async (_, change) => {
-    const event = made(newThing());
-    await log.store.append(event);
-    const changed = change(event);
-    await conflictOf(log.store.append(changed));
-    expect(await rowsOf(event.aggregateId)).toEqual({ events: 1, outbox: 2, version: 1 });
-    if (changed.aggregateId !== event.aggregateId) expect(await rowsOf(changed.aggregateId)).toEqual(nothing);
-  });
-
-  it('together with new ones are a conflict: an append happened whole or not at all', async () => {
-    const id = newThing();
-    const first = made(id);
-    await log.store.append(first);
-    await conflictOf(log.store.append([first, counted(id, 1)]));
-    expect(await rowsOf(id)).toEqual({ events: 1, outbox: 2, version: 1 });
-  });
-
-  it('at the same time are one', async () => {
-    for (const expectedVersion of ['any', 'none', 'exists'] as const) {
-      const id = newThing();
-      if (expectedVersion === 'exists') await log.store.append(hidden(id));
-      const event = made(id);
-      const stored = await Promise.all(
-        Array.from({ length: 8 }, async () => await log.store.append(event, { expectedVersion })),
-      );
-      expect(new Set(stored.map(([one]) => one?.position)).size).toBe(1);
-      expect(await rowsOf(id)).toMatchObject({ outbox: 2 });
-    }
-  });
-
-  it('at the same time within units of work are one, and each unit has its state', async () => {
-    const event = made(newThing());
-    await Promise.all(
-      Array.from({ length: 5 }, async () => {
-        await log.unitOfWork(async (unit) => {
-          await unit.append(event);
-          await unit.tx.insertInto('inbox').values({ handler_name: event.eventId, event_id: newId() }).execute();
-        });
-      }),
-    );
-    expect(await rowsOf(event.aggregateId)).toEqual({ events: 1, outbox: 2, version: 1 });
-    const states = await log.db.selectFrom('inbox').selectAll().where('handler_name', '=', event.eventId).execute();
-    expect(states).toHaveLength(5);
-  });
-});
-
-describe('an event that does not fit', () => {
-  it('takes the others of its append with it', async () => {
-    const id = newThing();
-    const wrong = { ...counted(id, 1), payload: { n: 'one' } };
-    await expect(log.store.append([made(id), counted(id, 1), wrong])).rejects.toThrow(
-      /thing\.counted does not fit its schema: payload\.n: /,
-    );
-    expect(await rowsOf(id)).toEqual(nothing);
-  });
-
-  it('takes them with it also where only the database finds out', async () => {
-    const id = newThing();
-    await expect(log.store.append([made(id), { ...made(id), eventId: 'no uuid' }])).rejects.toThrow(/uuid/);
-    const twice = counted(id, 1);
-    await expect(log.store.append([twice, twice])).rejects.toThrow(/duplicate key/);
-    expect(await rowsOf(id)).toEqual(nothing);
-  });
-
-  it('because its type is not in the catalogue is refused by name', async () => {
-    const unknown = { ...made(newThing()), eventType: 'thing.lost' };
-    await expect(log.store.append(unknown)).rejects.toThrow('event type thing.lost is not in the catalogue');
-    await expect(log.store.append({ ...unknown, eventType: 'toString' })).rejects.toThrow(InvalidEventError);
-  });
-
-  const nul = 'a\u0000b';
-  it.each([
-    ['a NUL', nul],
-    ['half a surrogate pair', 'a\ud83d'],
-    ['the other half', '\ude00b'],
-  ])('because it holds %s is refused with a clear word, wherever the text stands', async (_, text) => {
-    const clear = /thing\.made holds text with a NUL or half a surrogate pair/;
-    const event = made(newThing());
-    const { aggregateId } = event;
-    await expect(log.store.append({ ...event, payload: { name: text } })).rejects.toThrow(clear);
-    await expect(log.store.append({ ...event, metadata: { tenantId: 'default', userId: text } })).rejects.toThrow(
-      clear,
-    );
-    await expect(log.store.append({ ...event, aggregateId: text })).rejects.toThrow(clear);
-    expect(await rowsOf(aggregateId)).toEqual(nothing);
-  });
-});
+const rowsOf = async (aggregateId: string): Promise<RowsOf> => await rowsIn(log, aggregateId);
 
 describe('the log', () => {
   it.each([
@@ -332,6 +64,31 @@ describe('the log', () => {
 });
 
 describe('a unit of work', () => {
+  it('that appends the same event as others at the same time has its state, and the event is there once', async () => {
+    const event = made(newThing());
+    await Promise.all(
+      Array.from({ length: 5 }, async () => {
+        await log.unitOfWork(async (unit) => {
+          await unit.append(event);
+          await unit.tx.insertInto('inbox').values({ handler_name: event.eventId, event_id: newId() }).execute();
+        });
+      }),
+    );
+    expect(await rowsOf(event.aggregateId)).toEqual({ events: 1, outbox: 2, version: 1 });
+    const states = await log.db.selectFrom('inbox').selectAll().where('handler_name', '=', event.eventId).execute();
+    expect(states).toHaveLength(5);
+  });
+
+  it('can try again after a conflict', async () => {
+    const id = newThing();
+    await log.store.append(made(id));
+    await log.unitOfWork(async (unit) => {
+      const conflict = await conflictOf(unit.append(counted(id, 1), 'none'));
+      await unit.append(counted(id, 1), conflict.actualVersion);
+    });
+    expect(await rowsOf(id)).toMatchObject({ events: 2 });
+  });
+
   it('commits state, event and deliveries together, and then tells the relay', async () => {
     const event = made(newThing());
     const before = log.commits();
