@@ -21,6 +21,10 @@ export type Payment = Readonly<{
   reason: string | undefined;
 }>;
 
+/** Minor units of it that the gateway still holds for us. */
+export const heldBy = (payment: Payment | undefined): number =>
+  payment?.status === 'charged' ? payment.amount - payment.refunded : 0;
+
 export type PaymentRequest = Readonly<{
   /** The same key is the same payment, for ever. */
   key: string;
