@@ -21,7 +21,7 @@ type PaymentSteps = Pick<OrderActivities, 'chargePayment' | 'settlePayment' | 'u
 const chargeKey = (workflowId: string): string => `${workflowId}:charge`;
 
 export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
-  const { gateway, unitOfWork, runStep } = deps;
+  const { gateway, store, unitOfWork, runStep } = deps;
 
   const prepare = async (workflowId: string, input: ChargeInput): Promise<Payment> =>
     await gateway.prepare({
@@ -32,6 +32,24 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
       currency: input.currency,
       method: input.method,
     });
+
+  /** Amount and currency were pinned when the order was submitted: anything else is refused before an intent exists. */
+  async function mustBePinned({ orderId, amount, currency }: ChargeInput): Promise<void> {
+    const stream = await store.getEvents(orderId);
+    const submitted = stream.find(({ eventType }) => eventType === 'order.submitted');
+    if (submitted === undefined) throw new DomainError('order-not-submitted', `${orderId} was never submitted`);
+    const pinned = submitted.payload as EventPayload<'order.submitted'>;
+    mustAgree('currency', pinned.currency, currency);
+    mustAgree('amount', pinned.total, amount);
+  }
+
+  /** A gateway that has made another intent than it was asked for: voided, so that it can never be captured. */
+  async function mustBeAsAsked(payment: Payment, { amount, currency }: ChargeInput): Promise<void> {
+    if (payment.currency === currency && payment.amount === amount) return;
+    await gateway.cancel(payment.paymentId);
+    mustAgree('currency', currency, payment.currency);
+    mustAgree('amount', amount, payment.amount);
+  }
 
   /** Writes what the gateway says into our log, and gives the saga its answer. */
   async function answer(step: StepWork, payment: Payment, ifDeclined: DomainError['code']): Promise<ChargeResult> {
@@ -67,7 +85,9 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
   return {
     chargePayment: async (input) =>
       await runStep('charge', input.metadata, async (step) => {
+        await mustBePinned(input);
         const prepared = await prepare(step.workflowId, input);
+        await mustBeAsAsked(prepared, input);
         const payment = prepared.status === 'pending' ? await capture(gateway, prepared.paymentId) : prepared;
         return await answer(step, payment, 'payment-declined');
       }),
@@ -96,17 +116,12 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
           // Prepared again under its key, an intent that never arrived exists now, to be voided: a tombstone.
           const { paymentId, orderId } = await prepare(step.workflowId, input);
           const payment = await gateway.cancel(paymentId);
-          const held = payment.amount - payment.refunded;
-          if (payment.status === 'charged') {
-            await gateway.refund(paymentId, { key: `${chargeKey(step.workflowId)}:undo`, amount: held });
-          }
+          const key = `${chargeKey(step.workflowId)}:undo`;
+          const amount = await giveBackRest(gateway, payment, key);
           await unitOfWork(async (unit) => {
             const undone = { paymentId, orderId, reason: input.reason };
             if (payment.status === 'voided') await appendOnce(deps, unit, step.context, 'payment.voided', undone);
-            if (payment.status === 'charged' || payment.status === 'refunded') {
-              const refunded = { ...undone, amount: payment.amount };
-              await appendOnce(deps, unit, step.context, 'payment.refunded', refunded);
-            }
+            if (amount > 0) await appendOnce(deps, unit, step.context, 'payment.refunded', { ...undone, amount });
             await step.record(unit.tx, 'undone');
           });
         },
@@ -116,11 +131,10 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
     refundOrderPayment: async ({ orderId, metadata, reason }) =>
       await runStep('refund', metadata, async (step) => {
         const payments = await listPayments(step.db, metadata.tenantId, orderId);
-        for (const { paymentId, amount, refunded, status } of payments) {
-          if (status !== 'charged' && status !== 'refunded') continue;
-          const held = amount - refunded;
-          if (status === 'charged')
-            await gateway.refund(paymentId, { key: `${step.workflowId}:${paymentId}`, amount: held });
+        for (const payment of payments) {
+          const { paymentId } = payment;
+          const amount = await giveBackRest(gateway, payment, `${step.workflowId}:${paymentId}`);
+          if (amount === 0) continue;
           await unitOfWork(async (unit) => {
             await appendOnce(deps, unit, step.context, 'payment.refunded', { paymentId, orderId, reason, amount });
           });
@@ -128,6 +142,20 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
         await step.record(step.db, 'done');
       }),
   };
+}
+
+/**
+ * Gives back what is still held, where it was charged at all: a part may have been refunded before, or is just being.
+ * @returns what went back under this key, in this attempt or an earlier one
+ */
+async function giveBackRest(gateway: PaymentGateway, { paymentId, status }: Payment, key: string): Promise<number> {
+  if (status !== 'charged' && status !== 'refunded') return 0;
+  return (await gateway.refund(paymentId, { key, amount: 'all-held' })).amount;
+}
+
+function mustAgree(field: 'amount' | 'currency', pinned: number | string, charged: number | string): void {
+  if (pinned === charged) return;
+  throw new DomainError('payment-mismatch', `the ${field} of the order is ${pinned}, of the charge ${charged}`, field);
 }
 
 /** The unknown outcome: no answer came, so the gateway is asked; still undecided is a failed attempt, never a guess. */

@@ -1,4 +1,5 @@
 // What a destination is: a function that takes one delivery. The relay knows nothing else of Temporal or of a bus.
+import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 
 export type Delivery = Readonly<{
@@ -18,6 +19,7 @@ export const delivered: DeliveryOutcome = { kind: 'done' };
 /**
  * Delivers at least once: it may be called again with the same event after a success whose record was lost.
  * @throws UnavailableError the destination is away: it is paused as a whole and no attempt is burnt
+ * @throws DestinationMisconfiguredError the same, and people are called: it does not come back by itself
  * @throws PermanentDeliveryError repeating cannot help: a dead letter at once
  * Any other error is an attempt, retried with back-off until the destination's limit makes it a dead letter.
  */
@@ -26,6 +28,9 @@ export type Deliver = (delivery: Delivery) => Promise<DeliveryOutcome>;
 export class PermanentDeliveryError extends Error {
   override readonly name = 'PermanentDeliveryError';
 }
+
+/** The destination answers and refuses everything: a wrong name or right. No event is at fault, so none is a dead letter. */
+export class DestinationMisconfiguredError extends UnavailableError {}
 
 export type DestinationPolicy = Readonly<{
   destination: string;

@@ -5,7 +5,13 @@ import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
-import { describeError, PermanentDeliveryError, type Delivery, type DestinationPolicy } from './delivery.ts';
+import {
+  describeError,
+  DestinationMisconfiguredError,
+  PermanentDeliveryError,
+  type Delivery,
+  type DestinationPolicy,
+} from './delivery.ts';
 import {
   claimDeliveries,
   completeDeliveries,
@@ -52,7 +58,7 @@ type Result = Readonly<{ row: ClaimedRow }> &
   (
     | Readonly<{ kind: 'done' }>
     | Readonly<{ kind: 'wait'; reason: string; milliseconds: number }>
-    | Readonly<{ kind: 'away'; reason: string }>
+    | Readonly<{ kind: 'away'; reason: string; misconfigured: boolean }>
     | Readonly<{ kind: 'failed'; error: string; permanent: boolean }>
   );
 
@@ -92,9 +98,22 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
     });
     if (rows.length === 0) return 0;
     const results = await Promise.all(rows.map(async (row) => await attempt(deps, row)));
-    awayRounds = results.some((result) => result.kind === 'away') ? awayRounds + 1 : 0;
+    noteAway(results.find((result) => result.kind === 'away'));
     await record(results);
     return rows.length;
+  }
+
+  /** A destination that is away comes back by itself; one that is misconfigured is said again until it is mended. */
+  function noteAway(away: Extract<Result, { kind: 'away' }> | undefined): void {
+    if (away === undefined) {
+      if (awayRounds > 0) logger.info('the destination answers again');
+      awayRounds = 0;
+      return;
+    }
+    const { reason, misconfigured } = away;
+    if (misconfigured) logger.error({ reason }, 'the destination is misconfigured: it is paused until that is mended');
+    else if (awayRounds === 0) logger.warn({ reason }, 'the destination is away and paused');
+    awayRounds += 1;
   }
 
   async function record(results: readonly Result[]): Promise<void> {
@@ -181,7 +200,10 @@ async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<
     const delivery: Delivery = { event: decode(row), attempts: row.attempts, redelivered: row.redelivered };
     return { row, ...(await Promise.race([policy.deliver(delivery), timeout.promise])) };
   } catch (error) {
-    if (error instanceof UnavailableError) return { row, kind: 'away', reason: describeError(error) };
+    if (error instanceof UnavailableError) {
+      const misconfigured = error instanceof DestinationMisconfiguredError;
+      return { row, kind: 'away', reason: describeError(error), misconfigured };
+    }
     const permanent = error instanceof PermanentDeliveryError;
     return { row, kind: 'failed', error: describeError(error), permanent };
   } finally {

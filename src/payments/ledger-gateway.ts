@@ -73,10 +73,10 @@ export function createLedgerGateway(db: Db): PaymentGateway {
         return await existing(tx, paymentId);
       }),
 
-    refund: async (paymentId, { key, amount }) =>
+    refund: async (paymentId, refund) =>
       await locked(paymentId, async (tx, row) => {
-        await bookRefund(tx, row, key, amount);
-        return await existing(tx, paymentId);
+        const amount = await bookRefund(tx, row, refund);
+        return { amount, payment: await existing(tx, paymentId) };
       }),
 
     get: async (paymentId) => await findPayment(db, paymentId),

@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import { DomainError } from '../domain/errors.ts';
 import { derivedId } from '../domain/ids.ts';
 import type { Queryable, Tx } from '../platform/database.ts';
-import type { Payment } from './payment-gateway.ts';
+import type { Payment, RefundRequest } from './payment-gateway.ts';
 
 const selectPayment = (db: Queryable, paymentId: string) =>
   db.selectFrom('payments').selectAll().where('payment_id', '=', paymentId);
@@ -57,20 +57,29 @@ export async function bookCapture(tx: Tx, row: PaymentRow): Promise<void> {
 
 /**
  * Once per key.
+ * @returns what was given back under the key, now or before
  * @throws DomainError `payment-closed` where nothing was charged, `refund-exceeds-held`, and `payment-mismatch` where
  * the key stands for another refund
  */
-export async function bookRefund(tx: Tx, row: PaymentRow, key: string, amount: number): Promise<void> {
+export async function bookRefund(tx: Tx, row: PaymentRow, { key, amount: asked }: RefundRequest): Promise<number> {
   const known = await tx.selectFrom('refunds').selectAll().where('idempotency_key', '=', key).executeTakeFirst();
   if (known !== undefined) {
-    if (known.payment_id === row.payment_id && known.amount === amount) return;
+    const same = known.payment_id === row.payment_id && (asked === 'all-held' || known.amount === asked);
+    if (same) return known.amount;
     throw new DomainError('payment-mismatch', `key ${key} stands for another refund`, 'amount');
   }
-  if (row.status !== 'charged') {
+  if (row.status !== 'charged' && row.status !== 'refunded') {
     throw new DomainError('payment-closed', `payment ${row.payment_id} is ${row.status}: there is nothing to refund`);
   }
   const held = row.amount - row.refunded;
+  const amount = asked === 'all-held' ? held : asked;
   if (amount > held) throw new DomainError('refund-exceeds-held', `only ${held} of ${row.amount} is held`, 'amount');
+  if (row.status === 'refunded') return 0;
+  await writeRefund(tx, row, key, amount);
+  return amount;
+}
+
+async function writeRefund(tx: Tx, row: PaymentRow, key: string, amount: number): Promise<void> {
   const refunded = row.refunded + amount;
   await tx
     .insertInto('refunds')

@@ -1,4 +1,5 @@
 // The connection to Temporal, and which of its errors mean what.
+import { NamespaceNotFoundError } from '@temporalio/common';
 import {
   Client,
   Connection,
@@ -69,6 +70,7 @@ const grpc = {
   permissionDenied: 7,
   unauthenticated: 16,
   failedPrecondition: 9,
+  unimplemented: 12,
 } as const;
 /** CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL, UNAVAILABLE */
 const passing = new Set([1, 2, 4, 8, 10, 13, 14]);
@@ -76,6 +78,8 @@ const passing = new Set([1, 2, 4, 8, 10, 13, 14]);
 export function meaningOf(error: unknown): TemporalErrorMeaning {
   if (error instanceof WorkflowExecutionAlreadyStartedError) return 'already-started';
   if (error instanceof WorkflowNotFoundError) return 'not-found';
+  // The client makes this of code 5, and drops the code.
+  if (error instanceof NamespaceNotFoundError) return 'misconfigured';
   const cause = error instanceof ServiceError ? error.cause : error;
   if (!isGrpcServiceError(cause)) return 'other';
   if (passing.has(cause.code)) return 'unavailable';
@@ -88,6 +92,7 @@ export function meaningOf(error: unknown): TemporalErrorMeaning {
     case grpc.permissionDenied:
     case grpc.unauthenticated:
     case grpc.failedPrecondition:
+    case grpc.unimplemented:
       return 'misconfigured';
     default:
       return 'other';

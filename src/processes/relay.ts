@@ -3,12 +3,13 @@ import type { BusTransport } from '../bus/event-bus.ts';
 import { UnavailableError } from '../domain/errors.ts';
 import { sagaSearchAttributes } from '../domain/saga-contract.ts';
 import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
-import { delivered, type Deliver } from '../outbox/delivery.ts';
+import { delivered, describeError, DestinationMisconfiguredError, type Deliver } from '../outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
+import { heldBy } from '../payments/payment-gateway.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { ensureSearchAttributes } from '../platform/search-attributes.ts';
 import { afterDeadLetter, type destinations } from '../sagas/event-routes.ts';
-import { createSagaClient } from '../sagas/saga-client.ts';
+import { createSagaClient, toDeliveryError } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
 import { busInFrontOf, createInMemoryBus, createRedisBus } from './bus.ts';
@@ -66,22 +67,23 @@ function deliveringBus(parts: Parts): BusTransport {
 }
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */
-function sagaDeliveries({ temporal, settings, store, db }: Parts): Deliver {
+function sagaDeliveries({ temporal, settings, store, db, gateway }: Parts): Deliver {
   const limits = {
     stepLimitSeconds: settings.stepLimitSeconds,
     paymentDeadlineSeconds: settings.paymentDeadlineSeconds,
   };
   const client = createSagaClient({ client: temporal, taskQueue: settings.temporalTaskQueue });
-  const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits });
+  const heldOf = async (paymentId: string): Promise<number> => heldBy(await gateway.get(paymentId));
+  const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits, heldOf });
   let ready = false;
   return async (delivery) => {
     if (!ready) {
       try {
         await ensureSearchAttributes(temporal, settings.temporalNamespace, sagaSearchAttributes);
       } catch (error) {
-        throw new UnavailableError(`Temporal is not ready: ${error instanceof Error ? error.message : String(error)}`, {
-          cause: error,
-        });
+        const known = toDeliveryError(error);
+        if (known instanceof UnavailableError) throw known;
+        throw new DestinationMisconfiguredError(`Temporal is not ready: ${describeError(error)}`, { cause: error });
       }
       ready = true;
     }

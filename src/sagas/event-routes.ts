@@ -10,7 +10,7 @@ export const afterDeadLetter = { bus: 'continue', temporal: 'block' } as const s
 const busOnly = [destinations.bus] as const;
 const both = [destinations.bus, destinations.temporal] as const;
 
-export const eventRoutes: Readonly<Record<EventType, readonly string[]>> = {
+const routes = {
   'user.created': busOnly,
   'user.email_updated': busOnly,
   'order.created': busOnly,
@@ -28,4 +28,10 @@ export const eventRoutes: Readonly<Record<EventType, readonly string[]>> = {
   'payment.callback_received': both,
   'inventory.reserved': busOnly,
   'inventory.released': busOnly,
-};
+} as const satisfies Readonly<Record<EventType, readonly string[]>>;
+
+export const eventRoutes: Readonly<Record<EventType, readonly string[]>> = routes;
+
+type To<D extends string> = { [N in EventType]: D extends (typeof routes)[N][number] ? N : never }[EventType];
+/** Those that start or signal a saga: the table in saga-routes.ts must have exactly these, or it does not compile. */
+export type SagaEventType = To<typeof destinations.temporal>;

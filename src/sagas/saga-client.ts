@@ -2,7 +2,7 @@
 import type { Client } from '@temporalio/client';
 import { defineSearchAttributeKey, type SearchAttributePair } from '@temporalio/common';
 import { UnavailableError } from '../domain/errors.ts';
-import { PermanentDeliveryError } from '../outbox/delivery.ts';
+import { DestinationMisconfiguredError, PermanentDeliveryError } from '../outbox/delivery.ts';
 import { meaningOf, withDeadline } from '../platform/temporal-client.ts';
 
 export type SagaStartRequest = Readonly<{
@@ -87,14 +87,14 @@ function checkSize(message: unknown): void {
 const keywords = (attributes: Readonly<Record<string, string>>): SearchAttributePair[] =>
   Object.entries(attributes).map(([name, value]) => ({ key: defineSearchAttributeKey(name, 'KEYWORD'), value }));
 
-/** Misconfiguration holds the destination like an outage: no event is at fault, and none may become a dead letter. */
-function toDeliveryError(error: unknown): unknown {
+/** Misconfiguration holds the destination like an outage, with an alarm: no event is at fault, and none may be lost. */
+export function toDeliveryError(error: unknown): unknown {
   const text = error instanceof Error ? `${error.message}: ${String(error.cause ?? '')}` : String(error);
   switch (meaningOf(error)) {
     case 'unavailable':
       return new UnavailableError(`Temporal is away: ${text}`, { cause: error });
     case 'misconfigured':
-      return new UnavailableError(`Temporal is misconfigured: ${text}`, { cause: error });
+      return new DestinationMisconfiguredError(`Temporal is misconfigured: ${text}`, { cause: error });
     case 'rejected':
       return new PermanentDeliveryError(`Temporal refuses the call: ${text}`);
     case 'already-started':

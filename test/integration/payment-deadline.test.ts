@@ -43,7 +43,7 @@ afterAll(async () => {
 async function startSaga(orderId: string): Promise<void> {
   const { store, db, settings } = service.parts;
   const client = createSagaClient({ client: environment.client, taskQueue: settings.temporalTaskQueue });
-  const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits });
+  const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits, heldOf: async () => 0 });
   const event = (await store.getEvents(orderId)).find(({ eventType }) => eventType === 'order.submitted');
   if (event === undefined) throw new Error('the order was not submitted');
   expect(await route({ event, attempts: 1, redelivered: false })).toEqual(delivered);

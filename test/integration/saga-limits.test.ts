@@ -195,6 +195,7 @@ describe('an order whose run Temporal has forgotten', () => {
       starts: createSagaStarts(db),
       store,
       limits: { stepLimitSeconds: 2, paymentDeadlineSeconds: 2 },
+      heldOf: async () => 0,
     });
     const again = async (id: string) => {
       const event = (await store.getEvents(id)).find(({ eventType }) => eventType === 'order.submitted');

@@ -2,7 +2,7 @@
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { UnavailableError } from '../../../src/domain/errors.ts';
-import { PermanentDeliveryError, type Delivery } from '../../../src/outbox/delivery.ts';
+import { DestinationMisconfiguredError, PermanentDeliveryError, type Delivery } from '../../../src/outbox/delivery.ts';
 import {
   claimDeliveries,
   completeDeliveries,
@@ -301,6 +301,28 @@ describe('a destination that is away', () => {
     await eventually(async () => ((await rowsOf(id))[0]?.state === 'done' ? true : undefined));
     expect(asked).toBe(2);
     await test.stop();
+  });
+
+  it('is logged once when it goes and once when it is back; a misconfigured one every time', async () => {
+    await log.store.append(made(newThing()));
+    let problem: Error | undefined = new UnavailableError('nobody home');
+    const test = createTestRelay(log, {
+      async deliver() {
+        await Promise.resolve();
+        if (problem !== undefined) throw problem;
+      },
+    });
+    const said = (what: RegExp): number => test.logged.filter((line) => what.test(line)).length;
+    for (let round = 0; round < 3; round += 1) await test.relay.processOutbox();
+    expect(said(/away and paused/)).toBe(1);
+    problem = new DestinationMisconfiguredError('no such namespace');
+    for (let round = 0; round < 3; round += 1) await test.relay.processOutbox();
+    expect(said(/is misconfigured/)).toBe(3);
+    problem = undefined;
+    await drain(test.relay);
+    expect(said(/answers again/)).toBe(1);
+    const { rows } = await sql`select state, attempts from outbox where destination = 'left'`.execute(log.db);
+    expect(rows).toEqual([{ state: 'done', attempts: 1 }]);
   });
 
   it('delays no other destination', async () => {
