@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
-import { describeError } from '../outbox/delivery.ts';
+import { describeError, logContextOf } from '../outbox/delivery.ts';
 import { isDatabaseUnavailable, type Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
 import type { EventRow } from '../platform/schema.ts';
@@ -198,7 +198,7 @@ export class RedisEventBus implements BusTransport {
         return true;
       } catch (error) {
         if (!isNobodysFault(error)) failures += 1;
-        const context = { err: error, eventId: event.id, eventType: event.event_type, attempt };
+        const context = { err: error, ...logContextOf(event), attempt };
         logger.error(context, 'handlers failed; tried again');
         if (failures >= mostAttempts && (await this.#parked(event, error))) return true;
         const pause = Math.min(longestRetryMilliseconds, 500 * 2 ** (attempt - 1));
@@ -212,10 +212,10 @@ export class RedisEventBus implements BusTransport {
     const { logger, park } = this.#deps;
     try {
       await park(event, describeError(cause));
-      logger.error({ eventId: event.id, eventType: event.event_type }, 'delivery is a dead letter');
+      logger.error(logContextOf(event), 'delivery is a dead letter');
       return true;
     } catch (error) {
-      logger.error({ err: error, eventId: event.id }, 'a dead letter could not be written; its event is kept');
+      logger.error({ err: error, ...logContextOf(event) }, 'a dead letter could not be written; its event is kept');
       return false;
     }
   }

@@ -29,6 +29,15 @@ export type DomainEvent<T = unknown, N extends string = string> = Readonly<{
 }>;
 
 /**
+ * The metadata of an event that the handling of this one causes: the same tenant, actor, correlation and trace, and this
+ * event's id as its cause. Not `sagaId`: what a handler writes is no step of the saga whose step it reacts to.
+ */
+export function causedBy({ eventId, metadata = { tenantId: 'default' } }: DomainEvent): EventMetadata {
+  const { sagaId: _, ...carried } = metadata;
+  return { ...carried, causationId: eventId };
+}
+
+/**
  * What the store adds: `version` counts from 1 in the aggregate; `position` is for people, never a cursor;
  * `schemaVersion` is that of the payload as it is here, which is today's, whatever it was stored as.
  */

@@ -23,7 +23,7 @@ import { createProductsRouter } from './products-routes.ts';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
 import { readBytes, readJson } from './protocol/body.ts';
 import { logRequests } from './protocol/log-requests.ts';
-import { takeCorrelationId, takeTenant } from './protocol/request-context.ts';
+import { takeCaller, takeCorrelationId } from './protocol/request-context.ts';
 
 export type HttpDeps = Readonly<{
   logger: Logger;
@@ -60,7 +60,7 @@ export function createApp(deps: HttpDeps): Express {
   app.use(takeCorrelationId);
   // Before the log: a probe every few seconds is no news.
   app.use(createHealthRouter(deps));
-  app.use(logRequests(logger), takeTenant, readBytes);
+  app.use(logRequests(logger), takeCaller, readBytes);
   // Before the parsing: its signature is over the bytes.
   app.use(createPaymentWebhookRouter({ callbacks: createPaymentCallbacks({ unitOfWork, gateway }), webhookSecret }));
   app.use(readJson);

@@ -6,7 +6,7 @@ import { emptyAnswer } from './protocol/answer.ts';
 import { parseJson, rawBodyOf } from './protocol/body.ts';
 import { currency, parse, price, text } from './protocol/fields.ts';
 import { HttpError } from './protocol/problems.ts';
-import { correlationIdOf } from './protocol/request-context.ts';
+import { tracingOf } from './protocol/request-context.ts';
 import { respond, serve } from './protocol/routes.ts';
 import { createSignatureCheck } from './webhook-signature.ts';
 
@@ -41,7 +41,7 @@ export function createPaymentWebhookRouter(
       await deps.callbacks.receive(
         verdict.id,
         { ...callback, reason: callback.reason, outcome: type === 'payment.completed' ? 'completed' : 'failed' },
-        { correlationId: correlationIdOf(request) },
+        tracingOf(request),
       );
       return emptyAnswer;
     }),

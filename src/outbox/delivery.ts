@@ -1,6 +1,7 @@
 // What a destination is: a function that takes one delivery. The relay knows nothing else of Temporal or of a bus.
 import { UnavailableError } from '../domain/errors.ts';
-import type { StoredEvent } from '../domain/event.ts';
+import type { EventMetadata, StoredEvent } from '../domain/event.ts';
+import type { EventRow } from '../platform/schema.ts';
 
 export type Delivery = Readonly<{
   event: StoredEvent;
@@ -42,6 +43,11 @@ export type DestinationPolicy = Readonly<{
   /** Deliveries under way at once; each is of another aggregate. */
   concurrency: number;
 }>;
+
+/** What every log line about an event carries: its id, and by which all lines of its command are found. */
+export function logContextOf({ id, event_type: eventType, metadata }: EventRow): Readonly<Record<string, unknown>> {
+  return { eventId: id, eventType, correlationId: (metadata as EventMetadata | null)?.correlationId };
+}
 
 /** For people: what went wrong, and in each handler where there were several. */
 export function describeError(error: unknown): string {

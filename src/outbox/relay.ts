@@ -8,6 +8,7 @@ import type { Logger } from '../platform/logger.ts';
 import {
   describeError,
   DestinationMisconfiguredError,
+  logContextOf,
   PermanentDeliveryError,
   type Delivery,
   type DestinationPolicy,
@@ -130,7 +131,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
         const dead = result.permanent || row.attempts >= policy.mostAttempts;
         const retryInMilliseconds = dead ? undefined : backoff(row.attempts);
         await recordFailure(db, owned, row.id, { error: result.error, retryInMilliseconds });
-        const context = { eventId: row.id, eventType: row.event_type, attempts: row.attempts, error: result.error };
+        const context = { ...logContextOf(row), attempts: row.attempts, error: result.error };
         if (dead) logger.error(context, 'delivery is a dead letter');
         else logger.warn(context, 'delivery failed and is retried');
       }

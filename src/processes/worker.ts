@@ -12,6 +12,7 @@ import {
 import { createOrderActivities } from '../../activities/order-activities.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
+import { activityLogAttributes } from './activity-log-attributes.ts';
 import { required, type Parts } from './parts.ts';
 
 const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
@@ -79,6 +80,7 @@ function workerOptions({ settings, db, store, unitOfWork, repository, gateway }:
     taskQueue: settings.temporalTaskQueue,
     workflowsPath,
     activities: createOrderActivities({ db, store, unitOfWork, repository, gateway }),
+    interceptors: { activity: [activityLogAttributes] },
     // Default 0 would cut steps off at SIGTERM. A step's attempt takes 10 s at most.
     shutdownGraceTime: `${Math.max(1, settings.shutdownGraceSeconds - 5)} s`,
     // How long a killed worker's runs wait for it before another takes them over; the default is 10 s.

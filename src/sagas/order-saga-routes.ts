@@ -1,6 +1,6 @@
 // What an order's events mean to its sagas: the order saga starts, hears of cancellations and payments, or a refund begins.
 import type { EventOf } from '../domain/catalogue.ts';
-import type { EventMetadata, StoredEvent } from '../domain/event.ts';
+import { causedBy, type EventMetadata, type StoredEvent } from '../domain/event.ts';
 import { Money } from '../domain/money.ts';
 import {
   cancellationRequestedSignal,
@@ -107,6 +107,3 @@ const searchAttributesOf = (orderId: string, customerId: string, { tenantId }: E
   SagaStatus: 'Running',
   SagaStep: 'start',
 });
-
-/** What the saga does from here on is caused by this event. */
-const causedBy = ({ metadata, eventId }: StoredEvent): EventMetadata => ({ ...metadata, causationId: eventId });

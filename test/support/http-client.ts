@@ -10,7 +10,8 @@ export type HttpClient = Readonly<{
   post(path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Reply>;
 }>;
 
-export function createHttpClient(url: string): HttpClient {
+/** @param always headers of each request */
+export function createHttpClient(url: string, always: Readonly<Record<string, string>> = {}): HttpClient {
   async function call(
     method: string,
     path: string,
@@ -23,6 +24,7 @@ export function createHttpClient(url: string): HttpClient {
       headers: {
         Connection: 'close',
         ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+        ...always,
         ...headers,
       },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),

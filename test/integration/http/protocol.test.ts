@@ -2,7 +2,7 @@ import { request } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { connect, expectInvalid, expectProblem, makeOrder, orderBody, startApi, type Api } from './api.ts';
+import { connect, expectInvalid, expectProblem, makeOrder, orderBody, orderOf, startApi, type Api } from './api.ts';
 
 let api: Api;
 beforeAll(async () => {
@@ -40,6 +40,23 @@ describe('the correlation id', () => {
 
 test.each(['', 'a b', '..', 'x'.repeat(129), 'a/b'])('the tenant %j is refused', async (tenant) => {
   expectInvalid(await api.call('GET', '/orders', { headers: { 'X-Tenant-Id': tenant } }), 'X-Tenant-Id');
+});
+
+test.each(['', 'a b', '..', 'x'.repeat(129), 'a/b'])('the user %j is refused', async (user) => {
+  expectInvalid(await api.call('GET', '/orders', { headers: { 'X-User-Id': user } }), 'X-User-Id');
+});
+
+test.each([
+  [
+    '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+    '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+  ],
+  ['00-4bf92f3577b34da6a3ce929d0e0e4736-nonsense-01', undefined],
+])('a request with traceparent %s is served, and its events carry %s', async (traceparent, carried) => {
+  const made = await api.call('POST', '/orders', { body: orderBody(), headers: { traceparent } });
+  expect(made.status).toBe(201);
+  const [created] = await api.deps.store.getEvents(orderOf(made).orderId);
+  expect(created?.metadata.traceparent).toBe(carried);
 });
 
 describe('a body', () => {
