@@ -14,6 +14,8 @@ export type TestRelay = Readonly<{
   relay: OutboxProcessor;
   wakeUp: WakeUp;
   logged: readonly string[];
+  /** What of it a person should see. */
+  warnings: readonly string[];
   stop(): Promise<void>;
 }>;
 
@@ -31,7 +33,7 @@ export type TestRelayOptions = Readonly<{
 }>;
 
 export function createTestRelay(log: EventLog, options: TestRelayOptions): TestRelay {
-  const { logger, lines } = createLogBook();
+  const { logger, lines, warnings } = createLogBook();
   const wakeUp = createWakeUp({
     db: log.db,
     logger,
@@ -55,6 +57,7 @@ export function createTestRelay(log: EventLog, options: TestRelayOptions): TestR
     relay,
     wakeUp,
     logged: lines,
+    warnings,
     async stop() {
       await relay.stop();
       await wakeUp.close();
