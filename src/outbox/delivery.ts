@@ -27,6 +27,11 @@ export class PermanentDeliveryError extends Error {
   override readonly name = 'PermanentDeliveryError';
 }
 
+/** A failed delivery waits at most `base` after its first attempt, twice that after the second, up to `longest`. */
+export type Backoff = Readonly<{ baseMilliseconds: number; longestMilliseconds: number }>;
+export const defaultBackoff: Backoff = { baseMilliseconds: 1_000, longestMilliseconds: 300_000 };
+
+/** Each destination has its own. */
 export type DestinationPolicy = Readonly<{
   destination: string;
   deliver: Deliver;
@@ -36,6 +41,8 @@ export type DestinationPolicy = Readonly<{
   mostAttempts: number;
   /** Deliveries under way at once; each is of another aggregate. */
   concurrency: number;
+  /** Between the attempts; `defaultBackoff` where it has none of its own. */
+  backoff?: Backoff;
 }>;
 
 /** For people: what went wrong, and in each handler where there were several. */
