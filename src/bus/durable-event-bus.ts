@@ -6,6 +6,7 @@ import type { BusTransport, EventHandler, SubscribeOptions, Unsubscribe } from '
 export type EventBus<C extends CatalogueShape> = Readonly<{
   /** Returns when event and outbox rows are committed; the handlers run after that, from the relay. */
   publish(event: EventOfCatalogue<C>): Promise<void>;
+  /** From now on: see `SubscribeOptions.name` for what a new handler gets. */
   subscribe<N extends keyof C & string>(
     eventType: N,
     handler: EventHandler<EventOfCatalogue<C, N>>,

@@ -10,7 +10,11 @@ export type EventHandler<E extends DomainEvent = DomainEvent> = (
 ) => Promise<void> | void;
 
 export type SubscribeOptions = Readonly<{
-  /** Stable for ever: the inbox remembers it. Without one, the handler is called at least once. */
+  /**
+   * Stable for ever: the inbox remembers it. Without one, the handler is called at least once. A new name, also a new
+   * one for an old handler, gets what is delivered from now on: no event that was delivered before, but any that is on
+   * its way, or comes again. What has to go over the past is a subscription (src/event-store/subscription.ts).
+   */
   name?: string;
 }>;
 

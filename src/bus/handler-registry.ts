@@ -1,12 +1,10 @@
 // Runs the handlers of one event: each in its own transaction, isolated from the others, once where it has a name.
 import { sql } from 'kysely';
 import type { StoredEvent } from '../domain/event.ts';
+import { handlerSeconds as defaultHandlerSeconds } from '../outbox/delivery-limits.ts';
 import { enterInbox } from '../outbox/inbox.ts';
 import type { Db } from '../platform/database.ts';
 import type { EventHandler, Subscribable } from './event-bus.ts';
-
-/** The lease of a delivery (60 s) outlives this, so no second delivery starts while a handler still runs. */
-const defaultHandlerSeconds = 15;
 
 type Registration = Readonly<{ handler: EventHandler; name: string | undefined }>;
 

@@ -15,7 +15,7 @@ export type SubscriptionContext = Readonly<{
 export type Subscription = Readonly<{
   /** Stable for ever: the checkpoint is found by it. */
   name: string;
-  /** Where the first start begins; later ones go on from the checkpoint. */
+  /** Where the first start under this name begins; later ones go on from the checkpoint, whatever stands here then. */
   startFrom: 'beginning' | 'end' | LogCursor;
   /** Called in the log's safe order, one event at a time, in the checkpoint's transaction. No calls to others here. */
   apply(event: StoredEvent, context: SubscriptionContext): Promise<void>;

@@ -33,6 +33,11 @@ export class PermanentDeliveryError extends Error {
 /** The destination answers and refuses everything: a wrong name or right. No event is at fault, so none is a dead letter. */
 export class DestinationMisconfiguredError extends UnavailableError {}
 
+/** A failed delivery waits at most `base` after its first attempt, twice that after the second, up to `longest`. */
+export type Backoff = Readonly<{ baseMilliseconds: number; longestMilliseconds: number }>;
+export const defaultBackoff: Backoff = { baseMilliseconds: 1_000, longestMilliseconds: 300_000 };
+
+/** Each destination has its own. */
 export type DestinationPolicy = Readonly<{
   destination: string;
   deliver: Deliver;
@@ -42,6 +47,8 @@ export type DestinationPolicy = Readonly<{
   mostAttempts: number;
   /** Deliveries under way at once; each is of another aggregate. */
   concurrency: number;
+  /** Between the attempts; `defaultBackoff` where it has none of its own. */
+  backoff?: Backoff;
 }>;
 
 /** What every log line about an event carries: its id, and by which all lines of its command are found. */

@@ -5,11 +5,14 @@ import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
+import { deliverySeconds, leaseSeconds } from './delivery-limits.ts';
 import {
+  defaultBackoff,
   describeError,
   DestinationMisconfiguredError,
   logContextOf,
   PermanentDeliveryError,
+  type Backoff,
   type Delivery,
   type DestinationPolicy,
 } from './delivery.ts';
@@ -44,9 +47,7 @@ export type RelayDeps = Readonly<{
   logger: Logger;
 }>;
 
-/** Longer than any single delivery may take, so that a live owner never loses its lease. */
-const leaseSeconds = 60;
-const deliveryTimeoutMilliseconds = 30_000;
+const deliveryTimeoutMilliseconds = deliverySeconds * 1000;
 /** The guarantee when every poke is lost. */
 const pollMilliseconds = 500;
 const heartbeatMilliseconds = 1_000;
@@ -129,7 +130,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
       if (result.kind === 'away') await giveBack(db, owned, [row.id], { reason: result.reason, milliseconds: 0 });
       if (result.kind === 'failed') {
         const dead = result.permanent || row.attempts >= policy.mostAttempts;
-        const retryInMilliseconds = dead ? undefined : backoff(row.attempts);
+        const retryInMilliseconds = dead ? undefined : backoff(policy.backoff ?? defaultBackoff, row.attempts);
         await recordFailure(db, owned, row.id, { error: result.error, retryInMilliseconds });
         const context = { ...logContextOf(row), attempts: row.attempts, error: result.error };
         if (dead) logger.error(context, 'delivery is a dead letter');
@@ -212,9 +213,9 @@ async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<
   }
 }
 
-/** Full jitter between 0 and 1 s, 2 s, 4 s … 5 min, so that many failures do not come back together. */
-function backoff(attempts: number): number {
-  return Math.random() * Math.min(300_000, 1_000 * 2 ** (attempts - 1));
+/** Full jitter between 0 and the doubled range, so that many failures do not come back together. */
+function backoff({ baseMilliseconds, longestMilliseconds }: Backoff, attempts: number): number {
+  return Math.random() * Math.min(longestMilliseconds, baseMilliseconds * 2 ** (attempts - 1));
 }
 
 const awayPause = (rounds: number): number => Math.min(longestPauseMilliseconds, 1_000 * 2 ** (rounds - 1));

@@ -3,7 +3,14 @@ import type { BusTransport } from '../bus/event-bus.ts';
 import { UnavailableError } from '../domain/errors.ts';
 import { sagaSearchAttributes } from '../domain/saga-contract.ts';
 import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
-import { delivered, describeError, DestinationMisconfiguredError, type Deliver } from '../outbox/delivery.ts';
+import {
+  defaultBackoff,
+  delivered,
+  describeError,
+  DestinationMisconfiguredError,
+  type Deliver,
+  type DestinationPolicy,
+} from '../outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
 import { heldBy } from '../payments/payment-gateway.ts';
 import type { Running } from '../platform/lifecycle.ts';
@@ -18,10 +25,14 @@ import type { Parts } from './parts.ts';
 
 export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, OutboxProcessor>> }>;
 
-/** Under way at once per destination: each is of another aggregate. */
-const concurrency = 5;
-/** With the back-off between them about half an hour. */
-const mostAttempts = 10;
+type Limits = Readonly<
+  Record<keyof typeof destinations, Pick<DestinationPolicy, 'mostAttempts' | 'concurrency' | 'backoff'>>
+>;
+/** Each destination's own. Ten attempts, with the back-off between them, take about half an hour. */
+const limits: Limits = {
+  bus: { concurrency: 5, mostAttempts: 10, backoff: defaultBackoff },
+  temporal: { concurrency: 5, mostAttempts: 10, backoff: defaultBackoff },
+};
 
 export function startRelay(parts: Parts): RunningRelay {
   const { db, wakeUp, codec, logger } = parts;
@@ -43,8 +54,7 @@ export function startRelay(parts: Parts): RunningRelay {
         destination,
         deliver: deliver[destination],
         afterDeadLetter: afterDeadLetter[destination],
-        mostAttempts,
-        concurrency,
+        ...limits[destination],
       },
     });
   const loops = { bus: loopFor('bus'), temporal: loopFor('temporal') };

@@ -252,6 +252,21 @@ export function busContract(name: string, makeBus: MakeBus): void {
       expect(handlers.toSorted()).toEqual(['kept', 'next']);
     });
 
+    it('starts a handler that is new from now: it gets nothing that was delivered before, though it has a new name', async () => {
+      const id = newThing();
+      test.bus.subscribe('thing.counted', recorder('old'), { name: 'old' });
+      await test.send(storedAt(counted(id, 1), 1));
+      await effects(id, 1);
+      test.bus.subscribe('thing.counted', recorder('new'), { name: 'new' });
+      await test.send(storedAt(counted(id, 2), 2));
+      await settled(id);
+      const of = (handler: string, all: readonly Effect[]): readonly number[] =>
+        all.filter((effect) => effect.handler === handler).map((effect) => effect.version);
+      const found = await effectsOf(log, id);
+      expect(of('old', found)).toEqual([1, 2]);
+      expect(of('new', found)).toEqual([2]);
+    });
+
     it('keeps the order of each aggregate', async () => {
       const ids = Array.from({ length: 10 }, newThing);
       test.bus.subscribe('thing.counted', recorder('ordered'), { name: 'ordered' });

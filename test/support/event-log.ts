@@ -36,8 +36,20 @@ export type EventLog = Readonly<{
 
 export async function startEventLog(options: Readonly<{ poolSize?: number }> = {}): Promise<EventLog> {
   const database = await createTestDatabase();
+  const log = openEventLog(database.url, options);
+  return {
+    ...log,
+    async stop() {
+      await log.stop();
+      await database.drop();
+    },
+  };
+}
+
+/** On a database that is there, and stays. */
+export function openEventLog(url: string, options: Readonly<{ poolSize?: number }> = {}): EventLog {
   const db = connectDatabase({
-    url: database.url,
+    url,
     poolSize: options.poolSize ?? 20,
     applicationName: 'test',
     onIdleError: () => undefined,
@@ -49,16 +61,13 @@ export async function startEventLog(options: Readonly<{ poolSize?: number }> = {
   };
   const store = new PgEventStore({ db, codec, routes: thingRoutes, onCommitted });
   return {
-    url: database.url,
+    url,
     db,
     codec,
     store,
     unitOfWork: createUnitOfWork({ db, store, onCommitted }),
     commits: () => commits,
-    async stop() {
-      await db.destroy();
-      await database.drop();
-    },
+    stop: async () => await db.destroy(),
   };
 }
 

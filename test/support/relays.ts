@@ -1,7 +1,7 @@
 // Relays in the test's process, over a destination that the test writes: what arrived, in which order, how often.
 import { sql } from 'kysely';
 import type { StoredEvent } from '../../src/domain/event.ts';
-import { delivered, type Delivery, type DeliveryOutcome } from '../../src/outbox/delivery.ts';
+import { delivered, type Backoff, type Delivery, type DeliveryOutcome } from '../../src/outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../../src/outbox/relay.ts';
 import type { ListenerPace } from '../../src/outbox/listener.ts';
 import { createWakeUp, type WakeUp } from '../../src/outbox/wake-up.ts';
@@ -14,6 +14,8 @@ export type TestRelay = Readonly<{
   relay: OutboxProcessor;
   wakeUp: WakeUp;
   logged: readonly string[];
+  /** What of it a person should see. */
+  warnings: readonly string[];
   stop(): Promise<void>;
 }>;
 
@@ -23,6 +25,7 @@ export type TestRelayOptions = Readonly<{
   afterDeadLetter?: 'block' | 'continue';
   mostAttempts?: number;
   concurrency?: number;
+  backoff?: Backoff;
   /** Listens for other processes' commits. */
   listens?: boolean;
   /** Through a proxy, for instance. */
@@ -31,7 +34,7 @@ export type TestRelayOptions = Readonly<{
 }>;
 
 export function createTestRelay(log: EventLog, options: TestRelayOptions): TestRelay {
-  const { logger, lines } = createLogBook();
+  const { logger, lines, warnings } = createLogBook();
   const wakeUp = createWakeUp({
     db: log.db,
     logger,
@@ -49,12 +52,14 @@ export function createTestRelay(log: EventLog, options: TestRelayOptions): TestR
       afterDeadLetter: options.afterDeadLetter ?? 'continue',
       mostAttempts: options.mostAttempts ?? 10,
       concurrency: options.concurrency ?? 5,
+      ...(options.backoff === undefined ? {} : { backoff: options.backoff }),
     },
   });
   return {
     relay,
     wakeUp,
     logged: lines,
+    warnings,
     async stop() {
       await relay.stop();
       await wakeUp.close();

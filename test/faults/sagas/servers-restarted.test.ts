@@ -2,14 +2,13 @@
 import { afterEach, expect, it } from 'vitest';
 import { findTemporalCli } from '../../../src/embedded/binaries/programs.ts';
 import { findFreePort } from '../../../src/embedded/children/free-port.ts';
-import { startPostgres, type RunningPostgres } from '../../../src/embedded/postgres.ts';
 import { startTemporal, type RunningTemporal } from '../../../src/embedded/temporal-server.ts';
 import { startWatchdog, type Watchdog } from '../../../src/embedded/watchdog.ts';
 import { orderSagaId } from '../../../src/domain/saga-contract.ts';
-import { migrateToLatest } from '../../../src/platform/migrate.ts';
 import { booksOf, expectBooksToBalance, runsOf } from '../../support/books.ts';
 import { createDataDirs } from '../../support/data-dirs.ts';
 import { createHttpClient, createOrder, type HttpClient } from '../../support/http-client.ts';
+import { startOwnPostgres } from '../../support/own-postgres.ts';
 import { createRoleProcesses, type RoleProcesses } from '../../support/role-process.ts';
 import { eventually, metadata, startSagaService, type SagaService } from '../../support/saga-service.ts';
 
@@ -59,20 +58,8 @@ const endedCount = async ({ parts }: SagaService): Promise<number> =>
     .length;
 
 it('PostgreSQL, stopped in order and then crashed, comes back, and every saga goes on to its right end', async () => {
-  const { watchdog, folder } = watchdogAndFolder();
-  const port = await findFreePort();
-  const start = async (): Promise<RunningPostgres> =>
-    await startPostgres({
-      folder,
-      port,
-      durable: true,
-      environment: process.env,
-      report: () => undefined,
-      adopt: watchdog.adopt,
-    });
-  let postgres = await start();
-  cleanUps.push(async () => await postgres.stop());
-  await migrateToLatest(postgres.url);
+  const postgres = await startOwnPostgres();
+  cleanUps.push(postgres.remove);
   const service = await serviceWith({ DATABASE_URL: postgres.url });
   const roles = rolesFor(service);
   const api = await roles.start('api');
@@ -87,15 +74,14 @@ it('PostgreSQL, stopped in order and then crashed, comes back, and every saga go
   expect((await client.post('/orders', { customerId: 'c', currency: 'EUR', items: [] })).status).toBe(503);
   expect((await client.get('/healthz')).status).toBe(200);
   let before = performance.now();
-  postgres = await start();
+  await postgres.startAgain();
   await untilReady(client);
   console.log(`ready ${((performance.now() - before) / 1000).toFixed(1)} s after PostgreSQL was told to start again`);
 
   const second = await submitMany(client, 16);
-  process.kill(postgres.pid, 'SIGQUIT');
-  await postgres.ended;
+  await postgres.crash('SIGQUIT');
   before = performance.now();
-  postgres = await start();
+  await postgres.startAgain();
   await untilReady(client);
   // Deliveries whose end could not be written were claimed by a relay that lives: it takes them up again at once.
   for (const orderId of [...first, ...second]) await service.ended(orderId);

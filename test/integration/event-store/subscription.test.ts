@@ -106,6 +106,27 @@ describe('a subscription', () => {
     expect(await runnerOf(late).lag()).toBe(0);
   });
 
+  it('that starts from the beginning sees the whole log', async () => {
+    await service.submit();
+    await catchUp(made('test.whole', 'beginning'));
+    const whole = await service.parts.store.readLog({ limit: 1000 });
+    expect(seen.map(({ position }) => position)).toEqual(whole.events.map(({ position }) => position));
+  });
+
+  it('that starts from a place in the log sees what comes after it, and later goes on from its checkpoint', async () => {
+    await service.submit();
+    await catchUp(made('test.before', 'beginning'));
+    const whole = seen.splice(0).map(({ position }) => position);
+    const { end: place } = await service.parts.store.readLog({ limit: 2 });
+    const placed = made('test.placed', place);
+    await catchUp(placed);
+    expect(seen.map(({ position }) => position)).toEqual(whole.slice(2));
+    seen.length = 0;
+    for (const startFrom of ['beginning', place] as const) expect(await catchUp({ ...placed, startFrom })).toBe(0);
+    await service.submit();
+    expect(await catchUp({ ...placed, startFrom: 'end' })).toBe(3);
+  });
+
   it('knows old events from new ones in a rebuild, also when the rebuild is interrupted by another', async () => {
     const again = made('test.again', 'beginning');
     const old = await catchUp(again);

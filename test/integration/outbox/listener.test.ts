@@ -140,7 +140,7 @@ describe('a pooler that', () => {
     const wakeUp = createWakeUp({ db: log.db, logger, listenUrl: pooler.url, listenerPace });
     cleanUps.push(async () => await wakeUp.close());
     await untilSaid({ logged: lines }, words, 3);
-    expect(warnings).toEqual([expect.stringContaining(words)]);
+    expect(warnings.filter((line) => line.startsWith(words))).toHaveLength(1);
     const relay = relayThatListensAt(pooler.url);
     await deliversWhatIsAppended(relay);
   });

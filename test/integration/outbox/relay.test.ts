@@ -45,6 +45,14 @@ const letTimePass = async (): Promise<void> => {
   await lookAgain(log.db);
 };
 
+/** In seconds. */
+async function longestWait(destination: string): Promise<number> {
+  const { rows } = await sql<{ longest: number }>`
+    select max(extract(epoch from next_attempt_at - now()))::float8 as longest from outbox
+    where destination = ${destination}`.execute(log.db);
+  return rows[0]?.longest ?? -1;
+}
+
 async function drain(relay: { processOutbox(): Promise<number> }): Promise<void> {
   while ((await relay.processOutbox()) > 0);
 }
@@ -128,12 +136,7 @@ describe('a delivery', () => {
       mostAttempts: 100,
       deliver: async () => await Promise.reject(new Error('no')),
     });
-    const waits = async (): Promise<number> => {
-      const { rows } = await sql<{ longest: number }>`
-        select max(extract(epoch from next_attempt_at - now()))::float8 as longest from outbox
-        where destination = 'left'`.execute(log.db);
-      return rows[0]?.longest ?? -1;
-    };
+    const waits = async (): Promise<number> => await longestWait('left');
     await relay.processOutbox();
     expect(await waits()).toBeLessThanOrEqual(1);
     await sql`update outbox set attempts = 4, next_attempt_at = now()`.execute(log.db);
@@ -147,6 +150,23 @@ describe('a delivery', () => {
     await relay.processOutbox();
     expect(await waits()).toBeLessThanOrEqual(300);
     expect(await waits()).toBeGreaterThan(60);
+  });
+
+  it('waits as its own destination says, whatever the other does', async () => {
+    for (let n = 0; n < 40; n += 1) await log.store.append(made(newThing()));
+    const options = { concurrency: 50, deliver: async () => await Promise.reject(new Error('no')) };
+    const backoff = { baseMilliseconds: 40_000, longestMilliseconds: 90_000 };
+    const slow = createTestRelay(log, { ...options, destination: 'left', backoff });
+    const usual = createTestRelay(log, { ...options, destination: 'right' });
+    for (const { relay } of [slow, usual]) await relay.processOutbox();
+    expect(await longestWait('left')).toBeGreaterThan(10);
+    expect(await longestWait('left')).toBeLessThanOrEqual(40);
+    expect(await longestWait('right')).toBeLessThanOrEqual(1);
+    await sql`update outbox set attempts = 8, next_attempt_at = now()`.execute(log.db);
+    await lookAgain(log.db);
+    await slow.relay.processOutbox();
+    expect(await longestWait('left')).toBeGreaterThan(40);
+    expect(await longestWait('left')).toBeLessThanOrEqual(90);
   });
 
   it('that is no event of the catalogue any more fails by name and lets the others pass', async () => {
