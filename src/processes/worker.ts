@@ -81,8 +81,11 @@ function workerOptions({ settings, db, store, unitOfWork, repository, gateway }:
     activities: createOrderActivities({ db, store, unitOfWork, repository, gateway }),
     // Default 0 would cut steps off at SIGTERM. A step's attempt takes 10 s at most.
     shutdownGraceTime: `${Math.max(1, settings.shutdownGraceSeconds - 5)} s`,
-    // How long a killed worker's runs wait for it before another takes them over; the default is 10 s.
-    stickyQueueScheduleToStartTimeout: '3 s',
+    // How long a killed worker's runs wait for it before another takes them over; the default is 10 s. Too short costs
+    // no more than a replay elsewhere, and these histories are short.
+    stickyQueueScheduleToStartTimeout: '1 s',
+    // Or the SDK would hold heartbeats back to one in 1.6 s, and one late one of those looks like a dead worker.
+    maxHeartbeatThrottleInterval: '500 ms',
     // Each cached run holds a V8 context's share: bounded, so that a crowd of sagas cannot exhaust the heap.
     maxCachedWorkflows: 250,
     maxConcurrentActivityTaskExecutions: Math.max(4, settings.databasePoolSize),
