@@ -1,5 +1,4 @@
 // Role `worker`: polls Temporal for the sagas' workflow tasks and steps.
-import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   DefaultLogger,
@@ -13,8 +12,8 @@ import { createOrderActivities } from '../../activities/order-activities.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { required, type Parts } from './parts.ts';
+import { findWorkflows } from './workflow-bundle.ts';
 
-const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
 const reconnectMilliseconds = 1_000;
 
 /** Once per process, before the first worker: the signals are ours, or Temporal's runtime would stop first. */
@@ -32,9 +31,11 @@ export type RunningWorker = Running & Readonly<{ isPolling(): boolean }>;
 /**
  * Returns at once and runs until stopped: while Temporal is away, or when a worker fails, it is logged and tried again,
  * so that a process which is also something else is that meanwhile.
+ * @throws StartupError where WORKFLOW_BUNDLE names none that fits
  */
 export function startWorker(parts: Parts): RunningWorker {
   const { logger } = parts;
+  const options = workerOptions(parts);
   const stopping = new AbortController();
   let worker: Worker | undefined;
 
@@ -42,7 +43,7 @@ export function startWorker(parts: Parts): RunningWorker {
     const address = required(parts.settings.temporalAddress, 'TEMPORAL_ADDRESS');
     const connection = await NativeConnection.connect({ address });
     try {
-      worker = await Worker.create({ ...workerOptions(parts), connection });
+      worker = await Worker.create({ ...options, connection });
       if (!stopping.signal.aborted) await worker.run();
     } finally {
       worker = undefined;
@@ -77,7 +78,7 @@ function workerOptions({ settings, db, store, unitOfWork, repository, gateway }:
   return {
     namespace: settings.temporalNamespace,
     taskQueue: settings.temporalTaskQueue,
-    workflowsPath,
+    ...findWorkflows(settings.workflowBundle),
     activities: createOrderActivities({ db, store, unitOfWork, repository, gateway }),
     // Default 0 would cut steps off at SIGTERM. A step's attempt takes 10 s at most.
     shutdownGraceTime: `${Math.max(1, settings.shutdownGraceSeconds - 5)} s`,
