@@ -1,5 +1,5 @@
 // What every activity does around its work: its row of saga_steps, and the one switch from our errors to Temporal's.
-import { activityInfo, log } from '@temporalio/activity';
+import { activityInfo, heartbeat, log } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { sql } from 'kysely';
 import { ConflictError, DomainError } from '../src/domain/errors.ts';
@@ -28,6 +28,9 @@ export type RunStep = <T>(
 /** Somebody else saved the same aggregate in between: decided again with fresh state. Losing this often is no chance. */
 const mostConflicts = 10;
 
+/** Four in the time after which Temporal takes the worker for dead (`untilItWorks`). A quick step sends none at all. */
+const heartbeatMilliseconds = 500;
+
 export function createStepRunner({ db }: Readonly<{ db: Db }>): RunStep {
   return async (name, metadata, work, kind = 'do') => {
     const info = activityInfo();
@@ -35,6 +38,9 @@ export function createStepRunner({ db }: Readonly<{ db: Db }>): RunStep {
     const workflowId = info.workflowExecution?.workflowId ?? 'none';
     const recordState = async (queryable: Queryable, state: StepState, error?: unknown): Promise<void> =>
       await writeStep(queryable, { workflowId, name, state, attempt: kind === 'do' ? attempt : 0, error });
+    // Only a sign of life. The cancellation that its answer may bring is not looked at: a step is brought to its end, and
+    // what a stop leaves behind is undone afterwards.
+    const beating = setInterval(heartbeat, heartbeatMilliseconds);
     try {
       if (kind === 'do') await recordState(db, 'running');
       for (let conflicts = 0; ; conflicts += 1) {
@@ -52,6 +58,8 @@ export function createStepRunner({ db }: Readonly<{ db: Db }>): RunStep {
       });
       // An undo has no refusals: it is retried until it works, or the rest would not be undone.
       throw kind === 'undo' ? error : toFailure(error);
+    } finally {
+      clearInterval(beating);
     }
   };
 }

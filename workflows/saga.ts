@@ -43,11 +43,12 @@ export type StepRecord = Readonly<{ name: string; state: StepState; error?: stri
 const sagaStepsQuery = defineQuery<readonly StepRecord[]>('sagaSteps');
 
 /**
- * Retried for ever. One attempt may take far longer than a step needs; it is also how long a killed worker's step waits
- * to be tried elsewhere.
+ * Retried for ever. One attempt may take far longer than a step needs, as long as its worker gives signs of life: a dead
+ * worker's step is tried elsewhere once none has come for `heartbeatTimeout` (docs/adr/0007-fast-failover.md).
  */
 export const untilItWorks: ActivityOptions = {
   startToCloseTimeout: '10 seconds',
+  heartbeatTimeout: '2 seconds',
   retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '10s' },
 };
 

@@ -2,7 +2,18 @@
 import { z } from 'zod';
 import { StartupError } from './startup-error.ts';
 
-export const roles = ['api', 'worker', 'relay', 'consumer', 'all', 'dev', 'migrate', 'rebase-log', 'demo'] as const;
+export const roles = [
+  'api',
+  'worker',
+  'relay',
+  'consumer',
+  'all',
+  'dev',
+  'migrate',
+  'rebase-log',
+  'bundle',
+  'demo',
+] as const;
 export type Role = (typeof roles)[number];
 
 const port = z.coerce.number().int().min(1).max(65_535);
@@ -42,6 +53,11 @@ const environmentSchema = z.object({
     .optional()
     .describe('for links to runs; unset: port 8233 of the Temporal host'),
   TEMPORAL_TASK_QUEUE: z.string().min(1).default('orders').describe('task queue of the sagas'),
+  WORKFLOW_BUNDLE: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('file of the bundled workflows; unset: a worker bundles them when it starts'),
   PAYMENTS_WEBHOOK_SECRET: z
     .string()
     .regex(/^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/, 'must be whsec_ and then 24 to 64 bytes in base64')
@@ -70,6 +86,7 @@ const needs: Readonly<Record<Role, readonly (keyof Environment)[]>> = {
   all: ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PAYMENTS_WEBHOOK_SECRET'],
   migrate: ['DATABASE_URL'],
   'rebase-log': ['DATABASE_URL'],
+  bundle: ['WORKFLOW_BUNDLE'],
   dev: [],
   demo: [],
 };
@@ -89,6 +106,7 @@ export type Settings = Readonly<{
   temporalNamespace: string;
   temporalUiUrl: string | undefined;
   temporalTaskQueue: string;
+  workflowBundle: string | undefined;
   paymentsWebhookSecret: string | undefined;
   paymentDeadlineSeconds: number;
   stepLimitSeconds: number;
@@ -128,6 +146,7 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
     temporalNamespace: values.TEMPORAL_NAMESPACE,
     temporalUiUrl: values.TEMPORAL_UI_URL,
     temporalTaskQueue: values.TEMPORAL_TASK_QUEUE,
+    workflowBundle: values.WORKFLOW_BUNDLE,
     paymentsWebhookSecret: values.PAYMENTS_WEBHOOK_SECRET,
     paymentDeadlineSeconds: values.PAYMENT_DEADLINE_SECONDS,
     stepLimitSeconds: values.STEP_LIMIT_SECONDS,

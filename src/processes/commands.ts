@@ -6,7 +6,9 @@ import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
 import { createLogger } from '../platform/logger.ts';
 import { migrateToLatest, withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
+import { required } from './parts.ts';
 import { startRole, type ServiceRole } from './roles.ts';
+import { writeWorkflowBundle } from './workflow-bundle.ts';
 
 const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join(', ')}`;
 
@@ -48,6 +50,12 @@ async function run(role: Role, parentPid: number): Promise<void> {
       const moved = await withDatabase(readSettings(role).databaseUrl ?? '', role, rebaseLog);
       const nothing = "The log is this cluster's own: there is nothing to rebase.\n";
       process.stdout.write(moved === 0 ? nothing : `Rebased ${moved} events.\n`);
+      break;
+    }
+    case 'bundle': {
+      const path = required(readSettings(role).workflowBundle, 'WORKFLOW_BUNDLE');
+      const { sdk, code } = await writeWorkflowBundle(path);
+      process.stdout.write(`Bundled the workflows with Temporal's SDK ${sdk}: ${path} (sha256 ${code}).\n`);
       break;
     }
     // Loaded on demand: an image for production has no embedded PostgreSQL.

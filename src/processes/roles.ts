@@ -18,7 +18,7 @@ export type ServiceRole = 'api' | 'worker' | 'relay' | 'consumer' | 'all';
 
 /**
  * Starts one role. What stops it stops first what takes on work, then what does it, then the connections.
- * @throws StartupError where a port is taken, or the log is one of another cluster
+ * @throws StartupError where a port is taken, the log is one of another cluster, or the workflow bundle does not fit
  */
 export async function startRole(role: ServiceRole, settings: Settings, logger?: Logger): Promise<Running> {
   const parts = createParts(settings, {

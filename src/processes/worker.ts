@@ -1,5 +1,4 @@
 // Role `worker`: polls Temporal for the sagas' workflow tasks and steps.
-import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   DefaultLogger,
@@ -14,8 +13,8 @@ import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { activityLogAttributes } from './activity-log-attributes.ts';
 import { required, type Parts } from './parts.ts';
+import { findWorkflows } from './workflow-bundle.ts';
 
-const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
 const reconnectMilliseconds = 1_000;
 
 /** Once per process, before the first worker: the signals are ours, or Temporal's runtime would stop first. */
@@ -33,9 +32,11 @@ export type RunningWorker = Running & Readonly<{ isPolling(): boolean }>;
 /**
  * Returns at once and runs until stopped: while Temporal is away, or when a worker fails, it is logged and tried again,
  * so that a process which is also something else is that meanwhile.
+ * @throws StartupError where WORKFLOW_BUNDLE names none that fits
  */
 export function startWorker(parts: Parts): RunningWorker {
   const { logger } = parts;
+  const options = workerOptions(parts);
   const stopping = new AbortController();
   let worker: Worker | undefined;
 
@@ -43,7 +44,7 @@ export function startWorker(parts: Parts): RunningWorker {
     const address = required(parts.settings.temporalAddress, 'TEMPORAL_ADDRESS');
     const connection = await NativeConnection.connect({ address });
     try {
-      worker = await Worker.create({ ...workerOptions(parts), connection });
+      worker = await Worker.create({ ...options, connection });
       if (!stopping.signal.aborted) await worker.run();
     } finally {
       worker = undefined;
@@ -78,13 +79,16 @@ function workerOptions({ settings, db, store, unitOfWork, repository, gateway }:
   return {
     namespace: settings.temporalNamespace,
     taskQueue: settings.temporalTaskQueue,
-    workflowsPath,
+    ...findWorkflows(settings.workflowBundle),
     activities: createOrderActivities({ db, store, unitOfWork, repository, gateway }),
     interceptors: { activity: [activityLogAttributes] },
     // Default 0 would cut steps off at SIGTERM. A step's attempt takes 10 s at most.
     shutdownGraceTime: `${Math.max(1, settings.shutdownGraceSeconds - 5)} s`,
-    // How long a killed worker's runs wait for it before another takes them over; the default is 10 s.
-    stickyQueueScheduleToStartTimeout: '3 s',
+    // How long a killed worker's runs wait for it before another takes them over; the default is 10 s. Too short costs
+    // no more than a replay elsewhere, and these histories are short.
+    stickyQueueScheduleToStartTimeout: '1 s',
+    // Or the SDK would hold heartbeats back to one in 1.6 s, and one late one of those looks like a dead worker.
+    maxHeartbeatThrottleInterval: '500 ms',
     // Each cached run holds a V8 context's share: bounded, so that a crowd of sagas cannot exhaust the heap.
     maxCachedWorkflows: 250,
     maxConcurrentActivityTaskExecutions: Math.max(4, settings.databasePoolSize),

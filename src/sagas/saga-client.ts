@@ -24,6 +24,11 @@ export type SagaClient = Readonly<{
 }>;
 
 const callMilliseconds = 5_000;
+/**
+ * How long a workflow task that a dead worker had taken is waited for; the default is 10 s. It takes milliseconds, also as
+ * a replay of a few dozen events (docs/adr/0007-fast-failover.md).
+ */
+const workflowTaskTimeout = '2 seconds';
 /** Temporal refuses payloads from 2 MB on, and its client retries a too large call for 40 s: refused here instead. */
 const mostBytes = 1_000_000;
 
@@ -43,6 +48,7 @@ export function createSagaClient(deps: Readonly<{ client: Client; taskQueue: str
               args: [input],
               workflowIdReusePolicy: 'REJECT_DUPLICATE',
               workflowIdConflictPolicy: 'USE_EXISTING',
+              workflowTaskTimeout,
               staticSummary: summary,
               staticDetails: details,
               typedSearchAttributes: keywords(searchAttributes),

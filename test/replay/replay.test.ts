@@ -1,18 +1,19 @@
 // The kept histories run through today's workflows: a change that running sagas would trip over fails here.
 // UPDATE_REPLAY_HISTORIES=1 records them anew from real runs.
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { temporal } from '@temporalio/proto';
 import { DeterminismViolationError } from '@temporalio/workflow';
-import { Worker, type ReplayHistoriesIterable } from '@temporalio/worker';
+import { Worker, type ReplayHistoriesIterable, type ReplayWorkerOptions } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { findWorkflows, writeWorkflowBundle } from '../../src/processes/workflow-bundle.ts';
 import { installRuntimeOnce, startSagaService } from '../support/saga-service.ts';
 import { sagaPaths } from './saga-paths.ts';
 
 const folder = new URL('./histories/', import.meta.url);
 const repository = fileURLToPath(new URL('../../', import.meta.url));
-const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
 const changedWorkflowsPath = fileURLToPath(new URL('./changed-workflows/index.ts', import.meta.url));
 
 const { History } = temporal.api.history.v1;
@@ -42,9 +43,11 @@ async function* histories(): ReplayHistoriesIterable {
   }
 }
 
-async function replay(path: string): Promise<Readonly<Record<string, Error | undefined>>> {
+type Workflows = Pick<ReplayWorkerOptions, 'workflowsPath' | 'workflowBundle'>;
+
+async function replay(workflows: Workflows): Promise<Readonly<Record<string, Error | undefined>>> {
   const results: Record<string, Error | undefined> = {};
-  for await (const { workflowId, error } of Worker.runReplayHistories({ workflowsPath: path }, histories())) {
+  for await (const { workflowId, error } of Worker.runReplayHistories(workflows, histories())) {
     results[workflowId] = error;
   }
   return results;
@@ -64,13 +67,18 @@ describe('the kept histories', () => {
   // An older history may stay beside a newer one of its path, under another name: a patch has to serve both.
   it('replay on the workflows of today', async () => {
     const files = await readdir(folder);
-    expect(await replay(workflowsPath)).toEqual(
+    const bundles = await mkdtemp(join(tmpdir(), 'athyper-sagas-replay-'));
+    // As in production: from a bundle that was written before.
+    const path = join(bundles, 'workflow-bundle.js');
+    await writeWorkflowBundle(path);
+    expect(await replay(findWorkflows(path))).toEqual(
       Object.fromEntries(files.map((file) => [file.replace('.json', ''), undefined])),
     );
+    await rm(bundles, { recursive: true });
   });
 
   it('fail on workflows that were changed without a patch, so a replay that passes means something', async () => {
-    const { confirmed, declined } = await replay(changedWorkflowsPath);
+    const { confirmed, declined } = await replay({ workflowsPath: changedWorkflowsPath });
     expect(confirmed).toBeInstanceOf(DeterminismViolationError);
     expect(declined).toBeInstanceOf(DeterminismViolationError);
   });

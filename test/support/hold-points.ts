@@ -1,5 +1,5 @@
 // The points of holds.ts as the held process sees them.
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -16,10 +16,15 @@ export const holdPath = (folder: string, workflowId: string, point: HoldPoint): 
   join(folder, `${workflowId}.${point.replace(':', '-')}`);
 export const reachedPath = (path: string): string => `${path}.reached`;
 
-/** A point holds once: an attempt that comes there again passes. */
+/**
+ * A point holds one process, and there every attempt: a machine that is too busy for heartbeats makes a second one.
+ * Attempts of another process pass.
+ */
 export async function passHold(workflowId: string, point: HoldPoint): Promise<void> {
   const path = holdPath(process.env['HOLDS_FOLDER'] ?? '', workflowId, point);
-  if (!existsSync(path) || existsSync(reachedPath(path))) return;
-  writeFileSync(reachedPath(path), String(process.pid));
+  const me = String(process.pid);
+  const reached = reachedPath(path);
+  if (!existsSync(path) || (existsSync(reached) && readFileSync(reached, 'utf8') !== me)) return;
+  writeFileSync(reached, me);
   while (existsSync(path)) await delay(10);
 }

@@ -1,11 +1,13 @@
-// A worker killed with -9 at every boundary of a step, and then started again. One kill meets many sagas, each held at a
-// boundary of its own.
+// A worker killed with -9 at every boundary of a step, and then started again, or beside another one that takes over. One
+// kill meets many sagas, each held at a boundary of its own.
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { newId } from '../../../src/domain/ids.ts';
 import { orderSagaId } from '../../../src/domain/saga-contract.ts';
 import { booksOf, expectBooksToBalance, queueIsEmpty } from '../../support/books.ts';
 import type { HoldPoint } from '../../support/hold-points.ts';
 import { createHolds, type Holds } from '../../support/holds.ts';
+import { createHttpClient } from '../../support/http-client.ts';
 import { createRoleProcesses, type RoleProcess, type RoleProcesses } from '../../support/role-process.ts';
 import {
   callback,
@@ -27,14 +29,17 @@ beforeAll(async () => {
   service = await startSagaService({ worker: false });
   roles = createRoleProcesses(service.environment);
   holds = createHolds();
-  // A worker has as many steps under way as its pool has connections.
-  worker = await roles.startProgram('run-fault-worker.ts', { ...holds.environment, DATABASE_POOL_SIZE: '40' });
+  worker = await startHeldWorker();
 });
 afterAll(async () => {
   await roles.stop();
   await service.stop();
   holds.remove();
 });
+
+/** It has as many steps under way as its pool has connections. */
+const startHeldWorker = async (): Promise<RoleProcess> =>
+  await roles.startProgram('run-fault-worker.ts', { ...holds.environment, DATABASE_POOL_SIZE: '40' });
 
 type Held = Readonly<{ orderId: string; point: HoldPoint }>;
 
@@ -162,24 +167,30 @@ describe('a worker killed with -9 and started again', () => {
   });
 });
 
+/** An order whose saga waits for the gateway's callback: nothing of it is under way. */
+async function waitForCallback(): Promise<Readonly<{ orderId: string; paymentId: string }>> {
+  const orderId = newId();
+  stocked[orderId] = 5;
+  await service.stock(5, orderId);
+  await service.submit({
+    orderId,
+    paymentMethod: 'pm_pending',
+    items: [{ productId: orderId, quantity: 2, price: 7 }],
+  });
+  const paymentId = await eventually(async () => {
+    const row = await service.parts.db
+      .selectFrom('payments')
+      .select(['payment_id', 'capture_attempts'])
+      .where('order_id', '=', orderId)
+      .executeTakeFirst();
+    return row !== undefined && row.capture_attempts > 0 ? row.payment_id : undefined;
+  });
+  return { orderId, paymentId };
+}
+
 describe('a worker killed with -9 while a payment is pending', () => {
   it('finds the callback that came meanwhile when it is back', async () => {
-    const orderId = newId();
-    stocked[orderId] = 5;
-    await service.stock(5, orderId);
-    await service.submit({
-      orderId,
-      paymentMethod: 'pm_pending',
-      items: [{ productId: orderId, quantity: 2, price: 7 }],
-    });
-    const paymentId = await eventually(async () => {
-      const row = await service.parts.db
-        .selectFrom('payments')
-        .select(['payment_id', 'capture_attempts'])
-        .where('order_id', '=', orderId)
-        .executeTakeFirst();
-      return row !== undefined && row.capture_attempts > 0 ? row.payment_id : undefined;
-    });
+    const { orderId, paymentId } = await waitForCallback();
     await worker.kill();
     await callback(service, { orderId, paymentId, outcome: 'completed' });
     await queueIsEmpty(service.parts);
@@ -187,5 +198,141 @@ describe('a worker killed with -9 while a payment is pending', () => {
     await service.ended(orderId);
     expect(await booksOf(service.parts, orderId)).toMatchObject({ status: 'confirmed', captures: 1, net: 14 });
     await expectBooksToBalance(service.parts, { stocked });
+  });
+});
+
+/** The database's clock, which the rows are stamped by. */
+async function databaseNow(): Promise<Date> {
+  const { rows } = await sql<{ now: Date }>`select clock_timestamp() as now`.execute(service.parts.db);
+  return rows[0]?.now ?? new Date(Number.NaN);
+}
+
+/** Until a step of the run has written its row again; 0 where the run had ended before, as it may on a busy machine. */
+async function secondsOfSilence(orderId: string, since: Date): Promise<number> {
+  const first = await eventually(async () => {
+    const { status } = await service.order(orderId);
+    const row = await service.parts.db
+      .selectFrom('saga_steps')
+      .select((eb) => eb.fn.min('updated_at').as('first'))
+      .where('workflow_id', '=', orderSagaId(orderId))
+      .where('updated_at', '>', since)
+      .executeTakeFirst();
+    return row?.first ?? (status === 'submitted' ? undefined : since);
+  });
+  return (first.getTime() - since.getTime()) / 1000;
+}
+
+/**
+ * 2 s without a heartbeat and 0.5 s before the retry, or 1 s for the sticky queue, make 3 s on a quiet machine (printed).
+ * This allows for a very busy one, and is still below the 10 s that each of Temporal's time-outs is by default.
+ */
+const mostSeconds = 8;
+
+describe('a worker killed with -9 beside another one', () => {
+  const held: readonly (readonly [HoldPoint, string])[] = [
+    ['uncommitted:reserveInventory', 'in the middle of a step'],
+    ['after:capture', 'in a step, with the money taken and not yet recorded'],
+    ['committed:chargePayment', 'in a step, with all done but its answer'],
+    ['after:refund', 'in the middle of undoing'],
+  ];
+  const places = [...held, ['waiting', 'between steps'] as const];
+  const silences = new Map<string, number>();
+  const orders = new Map<string, string>();
+
+  beforeAll(async () => {
+    await worker.kill();
+    const doomed = await startHeldWorker();
+    const stopped = await Promise.all(
+      held.map(async ([point]) => (point === 'after:refund' ? await holdUndoingAt(point) : await holdAt(point))),
+    );
+    const pending = await waitForCallback();
+    await Promise.all(stopped.map(async ({ orderId, point }) => await holds.reached(orderSagaId(orderId), point)));
+    worker = await roles.start('worker');
+    const probe = createHttpClient(worker.url);
+    await eventually(async () => ((await probe.get('/readyz')).status === 200 ? true : undefined));
+
+    const since = await databaseNow();
+    await doomed.kill();
+    await callback(service, { ...pending, outcome: 'completed' });
+    for (const { orderId, point } of stopped) orders.set(point, orderId);
+    orders.set('waiting', pending.orderId);
+    // One that does not go on fails the test of its own place.
+    await Promise.allSettled(
+      [...orders].map(async ([place, orderId]) => {
+        const silence = await secondsOfSilence(orderId, since);
+        silences.set(place, silence);
+        await service.ended(orderId);
+        const ended = ((await databaseNow()).getTime() - since.getTime()) / 1000;
+        console.log(`${place}: went on ${silence.toFixed(1)} s after the kill, ended after ${ended.toFixed(1)} s`);
+      }),
+    );
+  });
+
+  it.each(places)('%s: %s: the other one goes on with the run in a few seconds', (place) => {
+    expect(silences.get(place)).toBeLessThan(mostSeconds);
+  });
+
+  it('and every order ends as if nothing had happened', async () => {
+    for (const [place, orderId] of orders) {
+      const undone = place === 'after:refund';
+      const books = await booksOf(service.parts, orderId);
+      expect(books, place).toMatchObject({ status: undone ? 'cancelled' : 'confirmed', captures: 1 });
+      expect(books, place).toMatchObject({ refunds: undone ? 1 : 0 });
+    }
+    await expectBooksToBalance(service.parts, { stocked });
+  });
+});
+
+describe('a worker that stops answering and is then killed', () => {
+  it('has taken on tasks that nobody works on: the other one goes on with each of them in a few seconds', async () => {
+    const hung = await roles.start('worker');
+    const probe = createHttpClient(hung.url);
+    await eventually(async () => ((await probe.get('/readyz')).status === 200 ? true : undefined));
+    // Its polls are open, so Temporal hands it workflow tasks and steps; none of them is begun.
+    process.kill(hung.pid, 'SIGSTOP');
+    const orderIds = await Promise.all(
+      Array.from({ length: 12 }, async () => {
+        const orderId = newId();
+        stocked[orderId] = 5;
+        await service.stock(5, orderId);
+        await service.submit({ orderId, items: [{ productId: orderId, quantity: 2, price: 1500 }] });
+        return orderId;
+      }),
+    );
+    const since = await databaseNow();
+    const underWay = await service.parts.db
+      .selectFrom('orders')
+      .select('order_id')
+      .where('order_id', 'in', orderIds)
+      .where('status', '=', 'submitted')
+      .execute();
+    expect(underWay).not.toEqual([]);
+    await hung.kill();
+    const silences = await Promise.all(underWay.map(async (row) => await secondsOfSilence(row.order_id, since)));
+    console.log(`${underWay.length} orders: the last went on ${Math.max(...silences).toFixed(1)} s after the kill`);
+    expect(Math.max(...silences)).toBeLessThan(mostSeconds);
+    for (const orderId of orderIds) expect(await service.ended(orderId)).toMatchObject({ status: 'confirmed' });
+    await expectBooksToBalance(service.parts, { stocked });
+  });
+});
+
+describe('a worker that lives', () => {
+  it('keeps a step that is slow, as long as it gives signs of life', async () => {
+    await worker.kill();
+    worker = await startHeldWorker();
+    const { orderId } = await holdAt('after:capture');
+    const workflowId = orderSagaId(orderId);
+    await holds.reached(workflowId, 'after:capture');
+    await eventually(async () => {
+      const { raw } = await service.parts.temporal.workflow.getHandle(workflowId).describe();
+      const activity = raw.pendingActivities?.[0];
+      const secondsOf = (time: Readonly<{ seconds?: unknown }> | null | undefined): number =>
+        Number(time?.seconds ?? 0);
+      // One and the same attempt, for longer than a silent worker is waited for.
+      return secondsOf(activity?.lastHeartbeatTime) - secondsOf(activity?.lastStartedTime) > 3 ? true : undefined;
+    });
+    holds.release(workflowId, 'after:capture');
+    await service.ended(orderId);
+    expect(await booksOf(service.parts, orderId)).toMatchObject({ status: 'confirmed', captures: 1, net: 3000 });
   });
 });

@@ -36,9 +36,7 @@ describe('the Dockerfile', () => {
 
   it('copies all that the roles are made of, and nothing else', () => {
     const needed = ['src', 'workflows', 'activities', 'migrations'];
-    expect(copied.toSorted()).toEqual(
-      ['.npmrc', 'package-lock.json', 'package.json', 'package.json', ...needed].toSorted(),
-    );
+    expect(copied.toSorted()).toEqual(['.npmrc', 'package-lock.json', 'package.json', ...needed].toSorted());
     expect(read('.dockerignore')[0]).toBe('*');
   });
 
@@ -48,9 +46,17 @@ describe('the Dockerfile', () => {
     expect(all('CMD')).toEqual([['["all"]']]);
   });
 
+  it('bundles the workflows while it is built, with all that the roles are made of, where its workers look', () => {
+    const places = instructions.map(({ name, words }) => [name, ...words].join(' '));
+    const bundling = places.indexOf('RUN WORKFLOW_BUNDLE=/app/workflow-bundle.js node src/main.ts bundle');
+    expect(bundling).toBeGreaterThan(places.indexOf('COPY src ./src'));
+    expect(places.slice(bundling)).toContain('COPY --from=build /app ./');
+  });
+
   it('runs as a user without rights, and carries no secret', () => {
     expect(all('USER')).toEqual([['node']]);
-    expect(all('ENV').flat()).toEqual(['NODE_ENV=production', 'NODE_ENV=production']);
+    const bundle = 'WORKFLOW_BUNDLE=/app/workflow-bundle.js';
+    expect(all('ENV').flat()).toEqual(['NODE_ENV=production', 'NODE_ENV=production', bundle]);
     expect(all('ARG')).toEqual([]);
   });
 

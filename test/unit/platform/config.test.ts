@@ -7,6 +7,7 @@ const complete = {
   DATABASE_URL: 'postgres://u:p@localhost:5432/athyper',
   TEMPORAL_ADDRESS: 'localhost:7233',
   REDIS_URL: 'redis://localhost:6379',
+  WORKFLOW_BUNDLE: '/bundle.js',
   PAYMENTS_WEBHOOK_SECRET: `whsec_${Buffer.alloc(24, 1).toString('base64')}`,
 };
 type Name = keyof typeof complete;
@@ -19,6 +20,7 @@ const needs: Readonly<Record<Role, readonly Name[]>> = {
   all: ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PAYMENTS_WEBHOOK_SECRET'],
   migrate: ['DATABASE_URL'],
   'rebase-log': ['DATABASE_URL'],
+  bundle: ['WORKFLOW_BUNDLE'],
   dev: [],
   demo: [],
 };
@@ -158,6 +160,7 @@ describe('the settings', () => {
       temporalNamespace: 'n',
       temporalUiUrl: 'https://ui',
       temporalTaskQueue: 'q',
+      workflowBundle: complete.WORKFLOW_BUNDLE,
       paymentsWebhookSecret: complete.PAYMENTS_WEBHOOK_SECRET,
       paymentDeadlineSeconds: 5,
       stepLimitSeconds: 6,
