@@ -38,6 +38,8 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
     const { paymentId, orderId, amount, currency, method } = payment;
     switch (payment.status) {
       case 'pending':
+        // It may have been parked while the gateway was asked in vain.
+        await step.record(step.db, 'running');
         return { paymentId, status: 'waiting' };
       case 'charged':
         await unitOfWork(async (unit) => {
@@ -114,19 +116,24 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
       ),
 
     refundOrderPayment: async ({ orderId, metadata, reason }) =>
-      await runStep('refund', metadata, async (step) => {
-        const payments = await listPayments(step.db, metadata.tenantId, orderId);
-        for (const { paymentId, amount, refunded, status } of payments) {
-          if (status !== 'charged' && status !== 'refunded') continue;
-          const held = amount - refunded;
-          if (status === 'charged')
-            await gateway.refund(paymentId, { key: `${step.workflowId}:${paymentId}`, amount: held });
-          await unitOfWork(async (unit) => {
-            await appendOnce(deps, unit, step.context, 'payment.refunded', { paymentId, orderId, reason, amount });
-          });
-        }
-        await step.record(step.db, 'done');
-      }),
+      await runStep(
+        'refund',
+        metadata,
+        async (step) => {
+          const payments = await listPayments(step.db, metadata.tenantId, orderId);
+          for (const { paymentId, amount, refunded, status } of payments) {
+            if (status !== 'charged' && status !== 'refunded') continue;
+            const held = amount - refunded;
+            if (status === 'charged')
+              await gateway.refund(paymentId, { key: `${step.workflowId}:${paymentId}`, amount: held });
+            await unitOfWork(async (unit) => {
+              await appendOnce(deps, unit, step.context, 'payment.refunded', { paymentId, orderId, reason, amount });
+            });
+          }
+          await step.record(step.db, 'done');
+        },
+        'must',
+      ),
   };
 }
 

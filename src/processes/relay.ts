@@ -70,6 +70,8 @@ function sagaDeliveries({ temporal, settings, store, db }: Parts): Deliver {
   const limits = {
     stepLimitSeconds: settings.stepLimitSeconds,
     paymentDeadlineSeconds: settings.paymentDeadlineSeconds,
+    parkAfterSeconds: settings.parkAfterSeconds,
+    parkedRetrySeconds: settings.parkedRetrySeconds,
   };
   const client = createSagaClient({ client: temporal, taskQueue: settings.temporalTaskQueue });
   const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits });

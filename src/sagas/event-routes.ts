@@ -28,4 +28,6 @@ export const eventRoutes: Readonly<Record<EventType, readonly string[]>> = {
   'payment.callback_received': both,
   'inventory.reserved': busOnly,
   'inventory.released': busOnly,
+  'saga.resolution_requested': both,
+  'saga.resolution_applied': busOnly,
 };

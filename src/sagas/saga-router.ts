@@ -15,6 +15,7 @@ import {
   type RefundOrderInput,
   type SagaLimits,
 } from '../domain/saga-contract.ts';
+import { resolveSignal, type ResolveMessage } from '../domain/saga-resolution.ts';
 import type { EventStore } from '../event-store/event-store.ts';
 import { delivered, type Deliver, type DeliveryOutcome } from '../outbox/delivery.ts';
 import type { SagaClient, SagaStartRequest } from './saga-client.ts';
@@ -30,12 +31,16 @@ export type SagaRouterDeps = Readonly<{
 /** A start that is under way takes milliseconds; the signal behind it keeps its place and its attempts. */
 const waitForStart: DeliveryOutcome = { kind: 'wait', reason: 'the saga is not started yet', milliseconds: 200 };
 
-type SagaEvent = StoredEvent<EventOf<'order.submitted' | 'order.cancellation_requested' | 'payment.callback_received'>>;
+type SagaEvent = StoredEvent<
+  EventOf<
+    'order.submitted' | 'order.cancellation_requested' | 'payment.callback_received' | 'saga.resolution_requested'
+  >
+>;
 
 /** The `deliver` of destination `temporal`. An event that a saga's own step wrote never comes here: see event-routes. */
 export function createSagaRouter(deps: SagaRouterDeps): Deliver {
   return async ({ event: stored }) => {
-    // The routing table sends these three types only; anything else is another destination's.
+    // The routing table sends these types only; anything else is another destination's.
     const event = stored as SagaEvent;
     switch (event.eventType) {
       case 'order.submitted':
@@ -45,6 +50,11 @@ export function createSagaRouter(deps: SagaRouterDeps): Deliver {
       case 'payment.callback_received': {
         const message: PaymentCallback = { eventId: event.eventId, paymentId: event.payload.paymentId };
         return await signal(deps, event.payload.orderId, paymentCallbackSignal, message);
+      }
+      case 'saga.resolution_requested': {
+        const { orderId, workflowId, step, action, reference, resolvedBy } = event.payload;
+        const message: ResolveMessage = { eventId: event.eventId, step, action, reference, resolvedBy };
+        return await signal(deps, orderId, resolveSignal, message, workflowId);
       }
     }
   };
@@ -73,7 +83,8 @@ async function cancel(
     ({ eventType, version }) => eventType === 'order.confirmed' && version < event.version,
   );
   if (confirmedFirst) {
-    const input: RefundOrderInput = { orderId, reason, cancelledBy, metadata: causedBy(event) };
+    const { limits } = deps;
+    const input: RefundOrderInput = { orderId, reason, cancelledBy, limits, metadata: causedBy(event) };
     return await startOnce(deps, event, {
       workflow: refundOrderName,
       workflowId: refundOrderId(orderId),
@@ -96,17 +107,19 @@ async function signal(
   { client, starts, store }: SagaRouterDeps,
   orderId: string,
   name: string,
-  message: CancellationRequested | PaymentCallback,
+  message: CancellationRequested | PaymentCallback | ResolveMessage,
+  workflowId = orderSagaId(orderId),
 ): Promise<DeliveryOutcome> {
-  const workflowId = orderSagaId(orderId);
   if ((await starts.find(workflowId))?.state !== 'started') return waitForStart;
   if (await client.signal(workflowId, name, message)) return delivered;
   const stream = await store.getEvents(orderId);
+  const ends = workflowId === orderSagaId(orderId) ? endsOfOrder : endsOfRefund;
   if (stream.some(({ eventType }) => ends.has(eventType))) return delivered;
   throw new Error(`the run of ${workflowId} is gone (terminated, or lost), and the order has not ended`);
 }
 
-const ends: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'order.cancelled']);
+const endsOfOrder: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'order.cancelled']);
+const endsOfRefund: ReadonlySet<string> = new Set(['order.cancelled']);
 /** Details are for people; a long order's are cut. */
 const mostItemLines = 20;
 
