@@ -12,7 +12,10 @@ export type OrderStepDeps = Readonly<{
   repository: EventSourcedOrderRepository;
   runStep: RunStep;
 }>;
-type OrderSteps = Omit<OrderActivities, 'chargePayment' | 'settlePayment' | 'undoPayment' | 'refundOrderPayment'>;
+type OrderSteps = Pick<
+  OrderActivities,
+  'reserveInventory' | 'releaseInventory' | 'confirmOrder' | 'endOrder' | 'restockOrder' | 'cancelRefundedOrder'
+>;
 
 export function createOrderSteps({ unitOfWork, repository, runStep }: OrderStepDeps): OrderSteps {
   async function endAs(step: StepWork, input: EndInput): Promise<'failed' | 'cancelled'> {
@@ -75,19 +78,29 @@ export function createOrderSteps({ unitOfWork, repository, runStep }: OrderStepD
         });
       }),
 
-    endOrder: async (input) => await runStep('end', input.metadata, async (step) => await endAs(step, input)),
+    endOrder: async (input) => await runStep('end', input.metadata, async (step) => await endAs(step, input), 'must'),
 
     restockOrder: async ({ orderId, metadata }) =>
-      await runStep('restock', metadata, async (step) => {
-        await unitOfWork(async (unit) => {
-          await restockConsumed(unit, { orderId, context: step.context });
-          await step.record(unit.tx, 'done');
-        });
-      }),
+      await runStep(
+        'restock',
+        metadata,
+        async (step) => {
+          await unitOfWork(async (unit) => {
+            await restockConsumed(unit, { orderId, context: step.context });
+            await step.record(unit.tx, 'done');
+          });
+        },
+        'must',
+      ),
 
     cancelRefundedOrder: async (input) =>
-      await runStep('cancel', input.metadata, async (step) => {
-        await endAs(step, input);
-      }),
+      await runStep(
+        'cancel',
+        input.metadata,
+        async (step) => {
+          await endAs(step, input);
+        },
+        'must',
+      ),
   };
 }

@@ -56,6 +56,8 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
     const { paymentId, orderId, amount, currency, method } = payment;
     switch (payment.status) {
       case 'pending':
+        // It may have been parked while the gateway was asked in vain.
+        await step.record(step.db, 'running');
         return { paymentId, status: 'waiting' };
       case 'charged':
         await unitOfWork(async (unit) => {
@@ -129,18 +131,23 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
       ),
 
     refundOrderPayment: async ({ orderId, metadata, reason }) =>
-      await runStep('refund', metadata, async (step) => {
-        const payments = await listPayments(step.db, metadata.tenantId, orderId);
-        for (const payment of payments) {
-          const { paymentId } = payment;
-          const amount = await giveBackRest(gateway, payment, `${step.workflowId}:${paymentId}`);
-          if (amount === 0) continue;
-          await unitOfWork(async (unit) => {
-            await appendOnce(deps, unit, step.context, 'payment.refunded', { paymentId, orderId, reason, amount });
-          });
-        }
-        await step.record(step.db, 'done');
-      }),
+      await runStep(
+        'refund',
+        metadata,
+        async (step) => {
+          const payments = await listPayments(step.db, metadata.tenantId, orderId);
+          for (const payment of payments) {
+            const { paymentId } = payment;
+            const amount = await giveBackRest(gateway, payment, `${step.workflowId}:${paymentId}`);
+            if (amount === 0) continue;
+            await unitOfWork(async (unit) => {
+              await appendOnce(deps, unit, step.context, 'payment.refunded', { paymentId, orderId, reason, amount });
+            });
+          }
+          await step.record(step.db, 'done');
+        },
+        'must',
+      ),
   };
 }
 

@@ -4,68 +4,56 @@ import {
   ApplicationFailure,
   condition,
   defineSignal,
-  proxyActivities,
   setHandler,
   type ActivityOptions,
 } from '@temporalio/workflow';
 import {
   cancellationRequestedSignal,
-  orderSagaSteps,
+  orderSagaPlan,
   paymentCallbackSignal,
   type CancellationRequested,
   type ChargeInput,
   type ChargeResult,
-  type OrderActivities,
   type OrderSagaInput,
   type OrderSagaResult,
-  type OrderSagaStep,
   type PaymentCallback,
+  type SettleInput,
 } from '../src/domain/saga-contract.ts';
-import { Refusal, runSaga, StepGaveUp, StopRequested, untilItWorks, type Saga } from './saga.ts';
+import { parkingRecordsOf, steps } from './order-steps.ts';
+import { isRefused, Refusal, StepGaveUp, StopRequested } from './saga-outcomes.ts';
+import { runSaga, untilItWorks, type Saga } from './saga.ts';
 
-type Steps = ReturnType<typeof stepsOf>;
-/** Each step with its name in the Web UI. What is not limited is retried until it works. */
-function stepsOf(limitSeconds: number) {
-  const limited: ActivityOptions = { ...untilItWorks, scheduleToCloseTimeout: `${limitSeconds} seconds` };
-  const step = <K extends keyof OrderActivities>(
-    name: K,
-    summary: string,
-    options: ActivityOptions,
-  ): OrderActivities[K] => proxyActivities<OrderActivities>({ ...options, summary })[name];
-  return {
-    reserveInventory: step('reserveInventory', 'Reserve the stock for all items', {
-      ...limited,
-      // Interruptible: an attempt that runs is waited for, so that its undo comes after it.
-      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-    }),
-    chargePayment: step('chargePayment', 'Charge the payment', limited),
-    settlePayment: step('settlePayment', 'Ask the gateway what became of the charge', untilItWorks),
-    // The pivot may have committed although no answer came, so it is never given up on.
-    confirmOrder: step('confirmOrder', 'Confirm: consume the reservation, confirm the order', untilItWorks),
-    releaseInventory: step('releaseInventory', 'Undo: release the stock', untilItWorks),
-    undoPayment: step('undoPayment', 'Undo: refund the charge, or void it', untilItWorks),
-    endOrder: step('endOrder', "Write the order's end", untilItWorks),
-  };
-}
+type OrderSaga = Saga<typeof orderSagaPlan>;
+
+/** Of the steps that may be given up on; the others are told by the kit how patient they are. */
+const limited = ({ limits }: OrderSagaInput): ActivityOptions => ({
+  ...untilItWorks,
+  scheduleToCloseTimeout: `${limits.stepLimitSeconds} seconds`,
+});
 
 type Messages = { cancellation: CancellationRequested | undefined; callbacks: number };
 
 /** COMPLETED: confirmed or cancelled. FAILED with the refusal's code as type. CANCELED: cancelled through Temporal. */
 export async function orderSaga(input: OrderSagaInput): Promise<OrderSagaResult> {
   const messages: Messages = { cancellation: undefined, callbacks: 0 };
-  return await runSaga({ title: `Order ${input.orderId}`, steps: orderSagaSteps }, async (saga) => {
+  const options = {
+    title: `Order ${input.orderId}`,
+    plan: orderSagaPlan,
+    limits: input.limits,
+    records: parkingRecordsOf({ orderId: input.orderId, metadata: input.metadata }),
+  };
+  return await runSaga(options, async (saga) => {
     listen(saga, messages);
-    const steps = stepsOf(input.limits.stepLimitSeconds);
     try {
-      return await fulfil(saga, steps, input, messages);
+      return await fulfil(saga, input, messages);
     } catch (error) {
-      return await end(saga, steps, input, messages, error);
+      return await end(saga, input, messages, error);
     }
   });
 }
 
 /** Signals come at least once and in any order; the event ids tell repeats from news. */
-function listen(saga: Saga<OrderSagaStep>, messages: Messages): void {
+function listen(saga: OrderSaga, messages: Messages): void {
   const seen = new Set<string>();
   const isNews = (eventId: string): boolean => !seen.has(eventId) && seen.add(eventId).has(eventId);
   setHandler(defineSignal<[CancellationRequested]>(cancellationRequestedSignal), (signal) => {
@@ -78,44 +66,52 @@ function listen(saga: Saga<OrderSagaStep>, messages: Messages): void {
   });
 }
 
-async function fulfil(
-  saga: Saga<OrderSagaStep>,
-  steps: Steps,
-  input: OrderSagaInput,
-  messages: Messages,
-): Promise<OrderSagaResult> {
+async function fulfil(saga: OrderSaga, input: OrderSagaInput, messages: Messages): Promise<OrderSagaResult> {
   const { orderId, metadata } = input;
   const items = input.items.map(({ productId, quantity }) => ({ productId, quantity }));
-  await saga.step('reserve', {
-    do: async () => await steps.reserveInventory({ orderId, metadata, items }),
-    undo: async () => await steps.releaseInventory({ orderId, metadata }),
+  await saga.compensatable('reserve', {
+    // Interruptible: an attempt that runs is waited for, so that its undo comes after it.
+    do: async () =>
+      await steps.reserveInventory({
+        ...limited(input),
+        cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+      })({ orderId, metadata, items }),
+    undo: async (patience) => await steps.releaseInventory(patience)({ orderId, metadata }),
     interruptible: true,
   });
   const charge = { orderId, metadata, amount: input.total, currency: input.currency, method: input.paymentMethod };
-  const { paymentId } = await saga.step('charge', {
-    do: async () => await chargeToAnEnd(saga, steps, charge, input, messages),
-    undo: async () => await steps.undoPayment({ ...charge, reason: 'the order was not confirmed' }),
+  const reason = 'the order was not confirmed';
+  const { paymentId } = await saga.compensatable('charge', {
+    do: async () => await chargeToAnEnd(saga, charge, input, messages),
+    undo: async (patience) => await steps.undoPayment(patience)({ ...charge, reason }),
   });
-  await saga.step('confirm', { do: async () => await steps.confirmOrder({ orderId, metadata, paymentId }) });
+  // The pivot may have committed although no answer came, so it is never given up on.
+  await saga.pivot('confirm', async (patience) => await steps.confirmOrder(patience)({ orderId, metadata, paymentId }));
   saga.finish('Confirmed', 'confirmed and charged');
   return { status: 'confirmed', paymentId };
 }
 
 /** Comes back with a charge, or refuses when it is certain that there is none and that none can land later. */
 async function chargeToAnEnd(
-  saga: Saga<OrderSagaStep>,
-  steps: Steps,
+  saga: OrderSaga,
   charge: ChargeInput,
   input: OrderSagaInput,
   messages: Messages,
 ): Promise<ChargeResult> {
+  const settle = async (
+    ifNotCharged: SettleInput['ifNotCharged'],
+    refuseWith: SettleInput['refuseWith'],
+  ): Promise<ChargeResult> => {
+    const settled = { ...charge, ifNotCharged, refuseWith };
+    return await saga.settle('charge', async (patience) => await steps.settlePayment(patience)(settled));
+  };
   let result: ChargeResult;
   try {
-    result = await steps.chargePayment(charge);
+    result = await steps.chargePayment(limited(input))(charge);
   } catch (error) {
     if (isRefused(error)) throw error;
     // No answer within the limit: the gateway says what is the case, and what is not charged by now never will be.
-    return await steps.settlePayment({ ...charge, ifNotCharged: 'cancel', refuseWith: 'payment-unavailable' });
+    return await settle('cancel', 'payment-unavailable');
   }
   const deadline = Date.now() + input.limits.paymentDeadlineSeconds * 1000;
   let asked = 0;
@@ -126,21 +122,14 @@ async function chargeToAnEnd(
     });
     saga.throwIfStopped();
     asked = messages.callbacks;
-    const ifNotCharged = inTime ? 'wait' : 'cancel';
-    result = await steps.settlePayment({ ...charge, ifNotCharged, refuseWith: 'payment-deadline-passed' });
+    result = await settle(inTime ? 'wait' : 'cancel', 'payment-deadline-passed');
   }
   return result;
 }
 
-function isRefused(error: unknown): boolean {
-  const cause: unknown = error instanceof Error ? error.cause : undefined;
-  return cause instanceof ApplicationFailure && cause.nonRetryable === true;
-}
-
 /** Undoes what was done, writes the order's end, and ends the run the way the order ended. */
 async function end(
-  saga: Saga<OrderSagaStep>,
-  steps: Steps,
+  saga: OrderSaga,
   { orderId, metadata }: OrderSagaInput,
   messages: Messages,
   error: unknown,
@@ -151,13 +140,10 @@ async function end(
   const reason = stopped
     ? (messages.cancellation?.reason ?? refusal?.message ?? 'cancelled in Temporal')
     : `${refusal.code}: ${refusal.message}`;
-  const ended = await steps.endOrder({
-    orderId,
-    metadata,
-    outcome: stopped ? 'cancelled' : 'failed',
-    reason,
-    cancelledBy: messages.cancellation?.cancelledBy ?? 'operator',
-  });
+  const cancelledBy = messages.cancellation?.cancelledBy ?? 'operator';
+  const outcome = stopped ? 'cancelled' : 'failed';
+  const endAs = { orderId, metadata, outcome, reason, cancelledBy } as const;
+  const ended = await saga.ending('end', async (patience) => await steps.endOrder(patience)(endAs));
   if (ended === 'cancelled' || refusal === undefined) {
     saga.finish('Cancelled', 'cancelled, nothing is held');
     return { status: 'cancelled', reason };

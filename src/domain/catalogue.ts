@@ -1,12 +1,21 @@
 // Every event type of the service, with today's schema. A new shape is a new version, never an edit of an old one.
 import { z } from 'zod';
 import type { DomainEvent, EventCatalogue } from './event.ts';
+import { resolutionActions } from './saga-resolution.ts';
 
 const amount = z.int().min(0);
 const quantity = z.int().min(1);
 const currency = z.string().regex(/^[A-Z]{3}$/);
 const orderItem = z.object({ productId: z.string(), quantity, price: amount });
 const reservedItem = z.object({ productId: z.string(), quantity });
+const resolution = z.object({
+  orderId: z.string(),
+  workflowId: z.string(),
+  step: z.string(),
+  action: z.enum(resolutionActions),
+  reference: z.string().nullable(),
+  resolvedBy: z.string(),
+});
 const paymentOfOrder = { paymentId: z.string(), orderId: z.string() };
 
 export const catalogue = {
@@ -61,6 +70,9 @@ export const catalogue = {
   },
   'inventory.reserved': { version: 1, schema: z.object({ orderId: z.string(), items: z.array(reservedItem) }) },
   'inventory.released': { version: 1, schema: z.object({ orderId: z.string(), items: z.array(reservedItem) }) },
+  // Asked for over HTTP; and acted on by the saga, whoever asked.
+  'saga.resolution_requested': { version: 1, schema: resolution },
+  'saga.resolution_applied': { version: 1, schema: resolution },
 } as const satisfies EventCatalogue;
 
 export type EventType = keyof typeof catalogue;

@@ -25,6 +25,10 @@ export const domainErrorCodes = [
   'refund-exceeds-held',
   'cancellation-requested',
   'step-limit-exceeded',
+  'saga-ended',
+  'step-not-parked',
+  'action-not-possible',
+  'reference-missing',
 ] as const;
 export type DomainErrorCode = (typeof domainErrorCodes)[number];
 

@@ -13,6 +13,9 @@ export function derivedId(...parts: readonly string[]): string {
   return v5(JSON.stringify(parts), namespace);
 }
 
+/** The stream of what operators said to one saga, and of what came of it. */
+export const sagaStreamId = (workflowId: string): string => derivedId('saga', workflowId);
+
 /** For commands from outside: fresh ids. */
 export function commandContext(metadata: EventMetadata): EventContext {
   return { metadata, nextEventId: newId, now: () => new Date() };

@@ -1,6 +1,7 @@
 // What workflows, activities and the router agree on: names, inputs, results. Safe in the workflow sandbox: types and
 // constants only. Changing a shape here meets sagas that are already running: see CONTRIBUTING, "change a workflow".
 import type { EventMetadata } from './event.ts';
+import type { ResolutionAction } from './saga-resolution.ts';
 
 export const orderSagaName = 'orderSaga';
 export const refundOrderName = 'refundOrder';
@@ -12,16 +13,33 @@ export const paymentCallbackSignal = 'paymentCallback';
 
 /** Search attributes, all of type Keyword. Registered at boot; a start with an unknown one fails. */
 export const sagaSearchAttributes = ['OrderId', 'CustomerId', 'TenantId', 'SagaStatus', 'SagaStep'] as const;
-export const orderSagaSteps = ['reserve', 'charge', 'confirm'] as const;
-export type OrderSagaStep = (typeof orderSagaSteps)[number];
-export const refundOrderSteps = ['refund', 'restock', 'cancel'] as const;
 
-export type SagaLimits = Readonly<{
-  /** How long a forward step is retried before the saga gives up on it and compensates. */
-  stepLimitSeconds: number;
-  /** How long a pending payment is waited for. */
-  paymentDeadlineSeconds: number;
+/** What each step is, in the order of the way: see `workflows/saga-plan.ts`. Both sagas' names stand in one table. */
+export const orderSagaPlan = {
+  compensatable: ['reserve', 'charge'],
+  pivot: 'confirm',
+  retriable: [],
+  ending: 'end',
+} as const;
+export const refundOrderPlan = { compensatable: [], retriable: ['refund', 'restock', 'cancel'] } as const;
+export const orderSagaSteps = [...orderSagaPlan.compensatable, orderSagaPlan.pivot] as const;
+export const refundOrderSteps = refundOrderPlan.retriable;
+
+/** How patient a saga is with a step that it may not give up on. */
+export type ParkingLimits = Readonly<{
+  /** How long it is retried before it counts as parked. */
+  parkAfterSeconds?: number;
+  /** How often a parked one is tried again without anybody asking. */
+  parkedRetrySeconds?: number;
 }>;
+
+export type SagaLimits = ParkingLimits &
+  Readonly<{
+    /** How long a forward step is retried before the saga gives up on it and compensates. */
+    stepLimitSeconds: number;
+    /** How long a pending payment is waited for. */
+    paymentDeadlineSeconds: number;
+  }>;
 
 export type OrderSagaInput = Readonly<{
   orderId: string;
@@ -39,6 +57,7 @@ export type RefundOrderInput = Readonly<{
   orderId: string;
   reason: string;
   cancelledBy: string;
+  limits?: ParkingLimits;
   metadata: EventMetadata;
 }>;
 
@@ -65,9 +84,32 @@ export type ConfirmInput = SagaRef & Readonly<{ paymentId: string }>;
 export type EndInput = SagaRef & Readonly<{ outcome: 'failed' | 'cancelled'; reason: string; cancelledBy: string }>;
 export type RefundInput = SagaRef & Readonly<{ reason: string }>;
 
+export type ParkedInput = SagaRef &
+  Readonly<{
+    step: string;
+    /** It is the undo that is parked. */
+    undoing: boolean;
+    /** An operator may also skip it, or say that it is settled. */
+    byHand: boolean;
+    error: string;
+  }>;
+export type ResolutionInput = SagaRef &
+  Readonly<{
+    step: string;
+    undoing: boolean;
+    action: ResolutionAction;
+    reference: string | null;
+    resolvedBy: string;
+    /** The same in every attempt: the event that says so has an id derived from it. */
+    resolutionId: string;
+    /** The event that asked for it; null where an operator sent the signal by hand. */
+    requestId: string | null;
+  }>;
+
 /**
  * The steps of both sagas. Each is idempotent: it derives its keys and event ids from workflow and step. A refusal is
  * an ApplicationFailure with a DomainErrorCode as its type, not retryable; any other error is retried by Temporal.
+ * An undo, and what can only go forward, has no refusals: it fails with `refusedForGood`, which may be retried.
  */
 export type OrderActivities = Readonly<{
   reserveInventory(input: ReserveInput): Promise<void>;
@@ -83,4 +125,8 @@ export type OrderActivities = Readonly<{
   refundOrderPayment(input: RefundInput): Promise<void>;
   restockOrder(input: SagaRef): Promise<void>;
   cancelRefundedOrder(input: EndInput): Promise<void>;
+  /** The step's row says that it is parked, unless it has been dealt with meanwhile. */
+  noteParked(input: ParkedInput): Promise<void>;
+  /** What an operator has decided: the event, the step's row, and what it means for money and stock, or none of it. */
+  applyResolution(input: ResolutionInput): Promise<void>;
 }>;

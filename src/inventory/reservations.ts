@@ -82,6 +82,26 @@ export async function restockConsumed(unit: UnitOfWork, of: ReservationOf): Prom
   await unit.append(inventoryEvent('inventory.released', of, items), 'exists');
 }
 
+/**
+ * What an operator did about it instead. `settled`: the stock was put right by other means, so no number of ours moves
+ * and a late step finds the reservation closed. `skip`: what is held stays held. Either way the row says where to look.
+ */
+export async function settleByHand(
+  tx: Tx,
+  of: ReservationOf,
+  { action, reference }: Readonly<{ action: 'skip' | 'settled'; reference: string }>,
+): Promise<void> {
+  if (action === 'settled') {
+    await claimReservation(tx, of, 'released');
+    await setState(tx, of.orderId, 'released');
+  }
+  await tx
+    .updateTable('reservations')
+    .set({ settled_by_hand: reference, updated_at: sql<Date>`now()` })
+    .where('order_id', '=', of.orderId)
+    .execute();
+}
+
 type State = 'held' | 'consumed' | 'released';
 
 /** Inserts the row in `state`, or waits for whoever is inserting it. @returns the state that was there before */

@@ -104,6 +104,43 @@ async function writeRefund(tx: Tx, row: PaymentRow, key: string, amount: number)
     .execute();
 }
 
+/**
+ * Money that the gateway did not move: whoever settled it by other means says so, and it counts as given back. An
+ * intent that was never captured is voided. A late refund, or capture, then finds the payment closed.
+ */
+export async function bookSettlement(tx: Tx, row: PaymentRow, reference: string): Promise<void> {
+  const held = row.status === 'charged' ? row.amount - row.refunded : 0;
+  const closed = { charged: 'refunded', pending: 'voided' } as const;
+  const status = row.status === 'charged' || row.status === 'pending' ? closed[row.status] : row.status;
+  await tx
+    .updateTable('payments')
+    .set({ status, refunded: row.refunded + held, settled_by_hand: reference, updated_at: sql<Date>`now()` })
+    .where('payment_id', '=', row.payment_id)
+    .execute();
+  if (held === 0) return;
+  await tx
+    .insertInto('ledger_entries')
+    .values({
+      payment_id: row.payment_id,
+      kind: 'settlement',
+      debit_account: merchantAccount(row),
+      credit_account: customerAccount(row),
+      amount: held,
+      currency: row.currency,
+      reference,
+    })
+    .execute();
+}
+
+/** Nothing moves; what is held stays held, and the reference says why. */
+export async function explainPayment(tx: Tx, row: PaymentRow, reference: string): Promise<void> {
+  await tx
+    .updateTable('payments')
+    .set({ settled_by_hand: reference, updated_at: sql<Date>`now()` })
+    .where('payment_id', '=', row.payment_id)
+    .execute();
+}
+
 function toPayment(row: PaymentRow): Payment {
   return {
     paymentId: row.payment_id,

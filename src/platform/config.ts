@@ -65,6 +65,10 @@ const environmentSchema = z.object({
     .describe("secret of the payment gateway's callbacks (Standard Webhooks)"),
   PAYMENT_DEADLINE_SECONDS: seconds.default(900).describe('how long a saga waits for a pending payment'),
   STEP_LIMIT_SECONDS: seconds.default(900).describe('how long a saga step is retried before the saga gives up on it'),
+  PARK_AFTER_SECONDS: seconds
+    .default(120)
+    .describe('how long an undo, or a step that only goes forward, is retried before it counts as parked'),
+  PARKED_RETRY_SECONDS: seconds.default(60).describe('how often a parked step is tried again by itself'),
   SHUTDOWN_GRACE_SECONDS: seconds.default(30).describe('what running work gets after SIGTERM'),
   DATA_DIR: z.string().min(1).default('.data').describe('folder of the embedded stack and its settings'),
   LOG_LEVEL: z
@@ -110,6 +114,8 @@ export type Settings = Readonly<{
   paymentsWebhookSecret: string | undefined;
   paymentDeadlineSeconds: number;
   stepLimitSeconds: number;
+  parkAfterSeconds: number;
+  parkedRetrySeconds: number;
   shutdownGraceSeconds: number;
   dataDir: string;
   logLevel: Environment['LOG_LEVEL'];
@@ -150,6 +156,8 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
     paymentsWebhookSecret: values.PAYMENTS_WEBHOOK_SECRET,
     paymentDeadlineSeconds: values.PAYMENT_DEADLINE_SECONDS,
     stepLimitSeconds: values.STEP_LIMIT_SECONDS,
+    parkAfterSeconds: values.PARK_AFTER_SECONDS,
+    parkedRetrySeconds: values.PARKED_RETRY_SECONDS,
     shutdownGraceSeconds: values.SHUTDOWN_GRACE_SECONDS,
     dataDir: values.DATA_DIR,
     logLevel: values.LOG_LEVEL,

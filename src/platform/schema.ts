@@ -35,6 +35,7 @@ export type Database = {
     tenant_id: string;
     order_id: string;
     state: 'held' | 'consumed' | 'released';
+    settled_by_hand: WithDefault<string | null>;
     created_at: WithDefault<Date>;
     updated_at: WithDefault<Date>;
   };
@@ -50,11 +51,12 @@ export type Database = {
   ledger_entries: {
     entry_id: Generated<string>;
     payment_id: string;
-    kind: 'capture' | 'refund';
+    kind: 'capture' | 'refund' | 'settlement';
     debit_account: string;
     credit_account: string;
     amount: number;
     currency: string;
+    reference: WithDefault<string | null>;
     created_at: WithDefault<Date>;
   };
   saga_starts: SagaStartsTable;
@@ -64,6 +66,9 @@ export type Database = {
     state: 'pending' | 'running' | 'done' | 'refused' | 'undone' | 'parked';
     attempts: WithDefault<number>;
     error: string | null;
+    undoing: WithDefault<boolean>;
+    by_hand: WithDefault<boolean>;
+    resolution: WithDefault<string | null>;
     updated_at: WithDefault<Date>;
   };
   idempotency_keys: IdempotencyKeysTable;
@@ -163,6 +168,7 @@ type PaymentsTable = {
   status: 'pending' | 'charged' | 'declined' | 'refunded' | 'voided';
   refunded: WithDefault<number>;
   reason: string | null;
+  settled_by_hand: WithDefault<string | null>;
   capture_attempts: WithDefault<number>;
   created_at: WithDefault<Date>;
   updated_at: WithDefault<Date>;

@@ -81,6 +81,8 @@ function sagaDeliveries({ temporal, settings, store, db, gateway }: Parts): Deli
   const limits = {
     stepLimitSeconds: settings.stepLimitSeconds,
     paymentDeadlineSeconds: settings.paymentDeadlineSeconds,
+    parkAfterSeconds: settings.parkAfterSeconds,
+    parkedRetrySeconds: settings.parkedRetrySeconds,
   };
   const client = createSagaClient({ client: temporal, taskQueue: settings.temporalTaskQueue });
   const heldOf = async (paymentId: string): Promise<number> => heldBy(await gateway.get(paymentId));

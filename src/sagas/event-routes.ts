@@ -28,6 +28,8 @@ const routes = {
   'payment.callback_received': both,
   'inventory.reserved': busOnly,
   'inventory.released': busOnly,
+  'saga.resolution_requested': both,
+  'saga.resolution_applied': busOnly,
 } as const satisfies Readonly<Record<EventType, readonly string[]>>;
 
 export const eventRoutes: Readonly<Record<EventType, readonly string[]>> = routes;

@@ -14,12 +14,13 @@ import {
   type PaymentCallback,
   type RefundOrderInput,
 } from '../domain/saga-contract.ts';
+import { resolveSignal, type ResolveMessage } from '../domain/saga-resolution.ts';
 import { nothing, type SagaAction, type SagaRoute, type SagaRouteDeps } from './saga-route.ts';
 import type { SagaStartRequest } from './saga-client.ts';
 
 type Stream = readonly StoredEvent[];
-const ends: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'order.cancelled']);
-const hasEnded = (stream: Stream): boolean => stream.some(({ eventType }) => ends.has(eventType));
+const endsOfOrder: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'order.cancelled']);
+const endsOfRefund: ReadonlySet<string> = new Set(['order.cancelled']);
 
 /** Details are for people; a long order's are cut. */
 const mostItemLines = 20;
@@ -51,7 +52,7 @@ export const onCancellationRequested: SagaRoute<'order.cancellation_requested'> 
     ({ eventType, version }) => eventType === 'order.confirmed' && version < event.version,
   );
   if (confirmedFirst) {
-    const input: RefundOrderInput = { orderId, reason, cancelledBy, metadata: causedBy(event) };
+    const input: RefundOrderInput = { orderId, reason, cancelledBy, limits: deps.limits, metadata: causedBy(event) };
     const request: SagaStartRequest = {
       workflow: refundOrderName,
       workflowId: refundOrderId(orderId),
@@ -71,6 +72,13 @@ export const onPaymentCallback: SagaRoute<'payment.callback_received'> = ({ even
   return signalOf(deps, payload.orderId, paymentCallbackSignal, message);
 };
 
+/** The operator names the run: the order's own saga, or its refund. */
+export const onResolutionRequested: SagaRoute<'saga.resolution_requested'> = ({ eventId, payload }, deps) => {
+  const { orderId, workflowId, step, action, reference, resolvedBy } = payload;
+  const message = { eventId, step, action, reference, resolvedBy };
+  return signalOf(deps, orderId, resolveSignal, message, workflowId);
+};
+
 /**
  * A saga that has ended took the order's stream, or the ledger, into account, and there is nothing more to say to it.
  * Its end is in the stream before its run closes; a run that is gone without it was terminated or lost: that throws, and
@@ -80,11 +88,13 @@ function signalOf(
   { store }: SagaRouteDeps,
   orderId: string,
   signal: string,
-  message: CancellationRequested | PaymentCallback,
+  message: CancellationRequested | PaymentCallback | (ResolveMessage & Readonly<{ eventId: string }>),
+  workflowId = orderSagaId(orderId),
 ): SagaAction {
-  const workflowId = orderSagaId(orderId);
+  const ends = workflowId === orderSagaId(orderId) ? endsOfOrder : endsOfRefund;
   const whenEnded = async (): Promise<SagaAction> => {
-    if (hasEnded(await store.getEvents(orderId))) return nothing;
+    const stream = await store.getEvents(orderId);
+    if (stream.some(({ eventType }) => ends.has(eventType))) return nothing;
     throw new Error(`the run of ${workflowId} is gone (terminated, or lost), and the order has not ended`);
   };
   return { kind: 'signal', workflowId, signal, message, whenEnded };

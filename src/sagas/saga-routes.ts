@@ -1,11 +1,17 @@
 // Which event starts or signals which saga: the one table. An event that event-routes sends to `temporal` needs its entry
 // here, and no other may have one: otherwise it does not compile.
 import type { SagaEventType } from './event-routes.ts';
-import { onCancellationRequested, onOrderSubmitted, onPaymentCallback } from './order-saga-routes.ts';
+import {
+  onCancellationRequested,
+  onOrderSubmitted,
+  onPaymentCallback,
+  onResolutionRequested,
+} from './order-saga-routes.ts';
 import type { SagaRoute } from './saga-route.ts';
 
 export const sagaRoutes: { readonly [N in SagaEventType]: SagaRoute<N> } = {
   'order.submitted': onOrderSubmitted,
   'order.cancellation_requested': onCancellationRequested,
   'payment.callback_received': onPaymentCallback,
+  'saga.resolution_requested': onResolutionRequested,
 };

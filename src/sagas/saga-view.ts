@@ -1,19 +1,39 @@
 // How far an order's saga is: from our own rows, with the attempts under way from Temporal when it answers in time.
 import type { Client } from '@temporalio/client';
 import type { OrderStatus } from '../domain/order-state.ts';
-import { orderSagaId, orderSagaSteps, type OrderSagaStep } from '../domain/saga-contract.ts';
+import {
+  orderSagaId,
+  orderSagaPlan,
+  orderSagaSteps,
+  refundOrderId,
+  refundOrderSteps,
+} from '../domain/saga-contract.ts';
+import { resolutionActions, type ResolutionAction } from '../domain/saga-resolution.ts';
 import type { SagaStatus, StepState } from '../domain/saga-status.ts';
 import type { Db } from '../platform/database.ts';
 import { withDeadline } from '../platform/temporal-client.ts';
 
-export type SagaView = Readonly<{
+export type StepView = Readonly<{
+  name: string;
+  state: StepState;
+  attempts: number;
+  error?: string;
+  /** Of a step that is parked: what POST …/saga/resolve takes. */
+  actions?: readonly ResolutionAction[];
+  /** Of one that an operator has ended: how, who, and the reference. */
+  resolution?: string;
+}>;
+
+type RunView = Readonly<{
   workflowId: string;
   /** Null until Temporal has taken the start. */
   runId: string | null;
   status: SagaStatus;
-  steps: readonly Readonly<{ name: string; state: StepState; attempts: number; error?: string }>[];
+  steps: readonly StepView[];
   webUrl: string;
 }>;
+/** `refund`: the saga of a confirmed order that is cancelled, where there is one. */
+export type SagaView = RunView & Readonly<{ refund?: RunView }>;
 
 export type SagaViews = Readonly<{
   /** Undefined where the tenant has no such order, or it was never submitted. */
@@ -23,12 +43,25 @@ export type SagaViews = Readonly<{
 
 /** The page must not wait for Temporal: our rows are the answer, live attempts an extra. */
 const liveMilliseconds = 1_000;
-const stepOfActivity: Readonly<Record<string, OrderSagaStep>> = {
+const stepOfActivity: Readonly<Record<string, string>> = {
   reserveInventory: 'reserve',
   chargePayment: 'charge',
   settlePayment: 'charge',
   confirmOrder: 'confirm',
+  endOrder: 'end',
+  refundOrderPayment: 'refund',
+  restockOrder: 'restock',
+  cancelRefundedOrder: 'cancel',
 };
+
+type Row = Readonly<{
+  step: string;
+  state: StepState;
+  attempts: number;
+  error: string | null;
+  by_hand: boolean;
+  resolution: string | null;
+}>;
 
 export function createSagaViews(
   deps: Readonly<{ db: Db; client: Client; uiUrl: string; namespace: string }>,
@@ -55,6 +88,55 @@ export function createSagaViews(
     }
   }
 
+  const startOf = async (workflowId: string) =>
+    await db
+      .selectFrom('saga_starts')
+      .select(['run_id', 'state'])
+      .where('workflow_id', '=', workflowId)
+      .executeTakeFirst();
+  const rowsOf = async (workflowId: string): Promise<readonly Row[]> =>
+    await db.selectFrom('saga_steps').selectAll().where('workflow_id', '=', workflowId).execute();
+
+  /** @param given what is known of the run by now */
+  async function runView(
+    workflowId: string,
+    given: Readonly<{
+      start: Awaited<ReturnType<typeof startOf>>;
+      rows: readonly Row[];
+      names: readonly string[];
+      status: SagaStatus;
+      isOpen: boolean;
+    }>,
+  ): Promise<RunView> {
+    const { start, rows, names, status } = given;
+    const isOpen = given.isOpen && start?.state === 'started';
+    const live = isOpen ? await liveAttempts(workflowId) : new Map<string, number>();
+    // The step that writes the end is of interest only where it does not get through.
+    const shown = rows.filter(({ step, state }) => step === orderSagaPlan.ending && state === 'parked');
+    return {
+      workflowId,
+      runId: start?.run_id ?? null,
+      status,
+      steps: [...names, ...shown.map(({ step }) => step)].map((name) =>
+        stepView(
+          name,
+          rows.find(({ step }) => step === name),
+          live.get(name) ?? 0,
+        ),
+      ),
+      webUrl: urlOf(workflowId, start?.run_id),
+    };
+  }
+
+  async function refundView(orderId: string, order: OrderStatus): Promise<RunView | undefined> {
+    const workflowId = refundOrderId(orderId);
+    const [start, rows] = await Promise.all([startOf(workflowId), rowsOf(workflowId)]);
+    if (start === undefined) return undefined;
+    const isOpen = order !== 'cancelled';
+    const status = isOpen ? openStatusOf(rows) : 'Cancelled';
+    return await runView(workflowId, { start, rows, names: refundOrderSteps, status, isOpen });
+  }
+
   return {
     linkOf(orderId) {
       const workflowId = orderSagaId(orderId);
@@ -69,32 +151,33 @@ export function createSagaViews(
           .where('tenant_id', '=', tenantId)
           .where('order_id', '=', orderId)
           .executeTakeFirst(),
-        db
-          .selectFrom('saga_starts')
-          .select(['run_id', 'state'])
-          .where('workflow_id', '=', workflowId)
-          .executeTakeFirst(),
-        db.selectFrom('saga_steps').selectAll().where('workflow_id', '=', workflowId).execute(),
+        startOf(workflowId),
+        rowsOf(workflowId),
       ]);
       // A draft that was cancelled has no saga either, and a submitted order has one before it is started.
       if (order === undefined || order.status === 'draft') return undefined;
       if (order.status === 'cancelled' && start === undefined && !(await wasSubmitted(db, orderId))) return undefined;
-      const steps = new Map(rows.map((row) => [row.step, row]));
-      const isOpen = order.status === 'submitted' && start?.state === 'started';
-      const live = isOpen ? await liveAttempts(workflowId) : new Map<string, number>();
-      return {
-        workflowId,
-        runId: start?.run_id ?? null,
-        status: statusOf(order.status, [...steps.values()]),
-        steps: orderSagaSteps.map((name) => {
-          const row = steps.get(name);
-          const attempts = Math.max(row?.attempts ?? 0, live.get(name) ?? 0);
-          const error = row?.error ?? undefined;
-          return { name, state: row?.state ?? 'pending', attempts, ...(error === undefined ? {} : { error }) };
-        }),
-        webUrl: urlOf(workflowId, start?.run_id),
-      };
+      const status = statusOf(order.status, rows);
+      const isOpen = order.status === 'submitted';
+      const [view, refund] = await Promise.all([
+        runView(workflowId, { start, rows, names: orderSagaSteps, status, isOpen }),
+        isOpen ? undefined : refundView(orderId, order.status),
+      ]);
+      return refund === undefined ? view : { ...view, refund };
     },
+  };
+}
+
+function stepView(name: string, row: Row | undefined, live: number): StepView {
+  if (row === undefined) return { name, state: 'pending', attempts: live };
+  const { state, error, resolution } = row;
+  return {
+    name,
+    state,
+    attempts: Math.max(row.attempts, live),
+    ...(error === null ? {} : { error }),
+    ...(state === 'parked' ? { actions: row.by_hand ? resolutionActions : ['retry'] } : {}),
+    ...(resolution === null ? {} : { resolution }),
   };
 }
 
@@ -108,7 +191,7 @@ async function wasSubmitted(db: Db, orderId: string): Promise<boolean> {
   return event !== undefined;
 }
 
-function statusOf(order: OrderStatus, steps: readonly Readonly<{ state: StepState }>[]): SagaStatus {
+function statusOf(order: OrderStatus, steps: readonly Row[]): SagaStatus {
   switch (order) {
     case 'confirmed':
       return 'Confirmed';
@@ -118,7 +201,11 @@ function statusOf(order: OrderStatus, steps: readonly Readonly<{ state: StepStat
       return 'Cancelled';
     case 'draft':
     case 'submitted':
-      if (steps.some(({ state }) => state === 'parked')) return 'NeedsAttention';
-      return steps.some(({ state }) => state === 'undone' || state === 'refused') ? 'Compensating' : 'Running';
+      return openStatusOf(steps);
   }
+}
+
+function openStatusOf(steps: readonly Row[]): SagaStatus {
+  if (steps.some(({ state }) => state === 'parked')) return 'NeedsAttention';
+  return steps.some(({ state }) => state === 'undone' || state === 'refused') ? 'Compensating' : 'Running';
 }

@@ -32,7 +32,7 @@ export type Direction = Readonly<{
   right: string;
 }>;
 
-const generalParts = ['src/event-store/**', 'src/outbox/**', 'src/bus/**', 'workflows/saga.ts'];
+const generalParts = ['src/event-store/**', 'src/outbox/**', 'src/bus/**', 'workflows/saga*.ts'];
 
 const orderParts = [
   ...['orders', 'payments', 'inventory', 'users', 'sagas', 'handlers', 'http'].map((name) => `src/${name}/**`),

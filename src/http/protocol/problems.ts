@@ -76,6 +76,9 @@ function statusOf(code: DomainErrorCode): 404 | 409 | 422 {
     case 'reservation-gone':
     case 'payment-closed':
     case 'cancellation-requested':
+    case 'saga-ended':
+    case 'step-not-parked':
+    case 'action-not-possible':
       return 409;
     case 'order-empty':
     case 'order-too-large':
@@ -90,6 +93,7 @@ function statusOf(code: DomainErrorCode): 404 | 409 | 422 {
     case 'payment-mismatch':
     case 'refund-exceeds-held':
     case 'step-limit-exceeded':
+    case 'reference-missing':
       return 422;
     default:
       return assertNever(code);

@@ -6,6 +6,14 @@ import { eventRoutes } from '../../../src/sagas/event-routes.ts';
 const items = [{ productId: 'lamp', quantity: 2, price: 1500 }];
 const reserved = [{ productId: 'lamp', quantity: 2 }];
 const payment = { paymentId: 'p-1', orderId: 'o-1' };
+const resolution = {
+  orderId: 'o-1',
+  workflowId: 'w-1',
+  step: 'charge',
+  action: 'skip',
+  reference: 'r',
+  resolvedBy: 'me',
+};
 
 /** DESIGN section 5: every type with a payload that has all of its fields and no other. */
 const payloads: Readonly<Record<EventType, Readonly<Record<string, unknown>>>> = {
@@ -33,6 +41,8 @@ const payloads: Readonly<Record<EventType, Readonly<Record<string, unknown>>>> =
   'payment.callback_received': { ...payment, outcome: 'completed', callbackId: 'msg_1' },
   'inventory.reserved': { orderId: 'o-1', items: reserved },
   'inventory.released': { orderId: 'o-1', items: reserved },
+  'saga.resolution_requested': resolution,
+  'saga.resolution_applied': resolution,
 };
 const types = Object.keys(payloads) as EventType[];
 
@@ -63,6 +73,7 @@ describe('the catalogue', () => {
     ['a quantity of none', 'order.item_added', { quantity: 0 }],
     ['a currency that is none', 'order.created', { currency: 'euro' }],
     ['a submission without items', 'order.submitted', { items: [] }],
+    ['a resolution that it does not know', 'saga.resolution_requested', { action: 'forget' }],
     ['an outcome that it does not know', 'payment.callback_received', { outcome: 'perhaps' }],
   ] as const)('does not take %s', (_, type, change) => {
     expect(accepts(type, { ...payloads[type], ...change })).toBe(false);
@@ -77,7 +88,12 @@ describe('the routing table', () => {
 
   it('brings to Temporal what starts or signals a saga, and nothing else', () => {
     const toTemporal = types.filter((type) => eventRoutes[type].includes('temporal'));
-    expect(toTemporal).toEqual(['order.submitted', 'order.cancellation_requested', 'payment.callback_received']);
+    expect(toTemporal).toEqual([
+      'order.submitted',
+      'order.cancellation_requested',
+      'payment.callback_received',
+      'saga.resolution_requested',
+    ]);
   });
 
   it('names each destination of an event once', () => {
