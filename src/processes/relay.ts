@@ -23,7 +23,7 @@ const concurrency = 5;
 const mostAttempts = 10;
 
 export function startRelay(parts: Parts): RunningRelay {
-  const { db, wakeUp, codec, logger } = parts;
+  const { db, wakeUp, codec, logger, observers } = parts;
   const bus = deliveringBus(parts);
   const deliver: Readonly<Record<keyof typeof destinations, Deliver>> = {
     bus: async ({ event }) => {
@@ -38,6 +38,7 @@ export function startRelay(parts: Parts): RunningRelay {
       wakeUp,
       decode: decodeForDelivery(codec),
       logger: logger.child({ destination }),
+      observe: observers.relay(destination),
       policy: {
         destination,
         deliver: deliver[destination],
