@@ -14,27 +14,47 @@ export type HandlerRegistry = Subscribable &
     handle(event: StoredEvent): Promise<void>;
   }>;
 
+/** Told of each run of a handler, for metrics. Must not throw. `duplicate`: the inbox knew the event, nothing was run. */
+export type HandlerObserver = (
+  run: Readonly<{ handler: string; outcome: 'done' | 'duplicate' | 'failed'; seconds: number }>,
+) => void;
+
 export type HandlerRegistryDeps = Readonly<{
   db: Db;
+  observe?: HandlerObserver | undefined;
   /** What a handler gets; then it has failed, and can write nothing more. */
   handlerSeconds?: number | undefined;
 }>;
 
 export function createHandlerRegistry(deps: HandlerRegistryDeps): HandlerRegistry {
-  const { db, handlerSeconds = defaultHandlerSeconds } = deps;
+  const { db, handlerSeconds = defaultHandlerSeconds, observe = () => undefined } = deps;
   const handlers = new Map<string, Set<Registration>>();
 
-  async function run({ handler, name }: Registration, event: StoredEvent): Promise<void> {
-    await db.transaction().execute(async (tx) => {
+  async function run(registration: Registration, event: StoredEvent): Promise<void> {
+    const begun = performance.now();
+    const tell = (outcome: 'done' | 'duplicate' | 'failed'): void =>
+      observe({ handler: labelOf(registration), outcome, seconds: (performance.now() - begun) / 1000 });
+    try {
+      tell((await runOnce(registration, event)) ? 'done' : 'duplicate');
+    } catch (error) {
+      tell('failed');
+      throw error;
+    }
+  }
+
+  /** @returns false where the inbox knows the event already */
+  async function runOnce({ handler, name }: Registration, event: StoredEvent): Promise<boolean> {
+    return await db.transaction().execute(async (tx) => {
       // The server's limit comes after ours, for a statement that does not end; it ends the connection with it. The
       // session's own limit is running since BEGIN, and only one that was switched off is set anew.
       const limit = `${(handlerSeconds + 1) * 1000}ms`;
       await sql`
         select set_config('transaction_timeout', '0', true), set_config('transaction_timeout', ${limit}, true),
                set_config('idle_in_transaction_session_timeout', ${limit}, true)`.execute(tx);
-      if (name !== undefined && !(await enterInbox(tx, name, event.eventId))) return;
+      if (name !== undefined && !(await enterInbox(tx, name, event.eventId))) return false;
       // A copy each, so that no handler sees what another did to it.
       await within(handlerSeconds, Promise.resolve(handler(structuredClone(event), { tx })));
+      return true;
     });
   }
 
@@ -51,7 +71,9 @@ export function createHandlerRegistry(deps: HandlerRegistryDeps): HandlerRegistr
       const registrations = [...(handlers.get(event.eventType) ?? [])];
       const results = await Promise.allSettled(registrations.map(async (each) => await run(each, event)));
       const failures = results.flatMap((result, index) =>
-        result.status === 'rejected' ? [named(registrations[index], result.reason)] : [],
+        result.status === 'rejected'
+          ? [{ handler: labelOf(registrations[index]), error: result.reason as unknown }]
+          : [],
       );
       if (failures.length === 0) return;
       const names = failures.map((failure) => failure.handler).join(', ');
@@ -61,9 +83,9 @@ export function createHandlerRegistry(deps: HandlerRegistryDeps): HandlerRegistr
   };
 }
 
-function named(registration: Registration | undefined, error: unknown): { handler: string; error: unknown } {
-  return { handler: registration?.name ?? (registration?.handler.name || 'unnamed'), error };
-}
+/** For people; a handler without a name is called by that of its function. */
+const labelOf = (registration: Registration | undefined): string =>
+  registration?.name ?? (registration?.handler.name || 'unnamed');
 
 async function within(seconds: number, work: Promise<void>): Promise<void> {
   const late = Promise.withResolvers<never>();

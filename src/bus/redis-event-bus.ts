@@ -9,7 +9,7 @@ import type { Logger } from '../platform/logger.ts';
 import type { EventRow } from '../platform/schema.ts';
 import { connectBlockingRedis, connectRedis, type RedisConnection } from '../platform/redis.ts';
 import type { BusTransport, EventHandler, SubscribeOptions, Unsubscribe } from './event-bus.ts';
-import { createHandlerRegistry, type HandlerRegistry } from './handler-registry.ts';
+import { createHandlerRegistry, type HandlerObserver, type HandlerRegistry } from './handler-registry.ts';
 import { createPartitionLeases } from './partition-leases.ts';
 import { acknowledge, addToStream, ensureGroup, isReply, readGroup, streamOf, takeOver } from './redis-streams.ts';
 
@@ -23,6 +23,7 @@ export type RedisEventBusDeps = Readonly<{
   park: (event: EventRow, error: string) => Promise<void>;
   /** Then it is one. */
   mostAttempts?: number;
+  observe?: HandlerObserver;
   /** Keeps services apart that share a Redis. */
   prefix?: string;
   /** How long a consumer that was killed keeps its partitions. */
@@ -53,7 +54,7 @@ export class RedisEventBus implements BusTransport {
   constructor(deps: RedisEventBusDeps) {
     this.#deps = deps;
     this.#prefix = deps.prefix ?? 'athyper';
-    this.#registry = createHandlerRegistry({ db: deps.db });
+    this.#registry = createHandlerRegistry({ db: deps.db, observe: deps.observe });
     this.#redis = connectRedis(deps.url, { name: 'athyper-bus', logger: deps.logger });
   }
 

@@ -13,7 +13,7 @@ import type { Logger } from '../platform/logger.ts';
 import { createSagaResolutions } from '../sagas/saga-resolutions.ts';
 import type { SagaViews } from '../sagas/saga-view.ts';
 import { createEventsRouter } from './events-routes.ts';
-import { createHealthRouter, type ReadinessChecks } from './health-routes.ts';
+import { createHealthRouter, type MetricsText, type ReadinessChecks } from './health-routes.ts';
 import { createIdempotent } from './idempotency/idempotent.ts';
 import { createOrderChangesRouter } from './order-changes-routes.ts';
 import { createOrderStoryRouter } from './order-story-routes.ts';
@@ -25,6 +25,7 @@ import { createSagaResolveRouter } from './saga-resolve-routes.ts';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
 import { readBytes, readJson } from './protocol/body.ts';
 import { logRequests } from './protocol/log-requests.ts';
+import { measureRequests, type ObserveRequest } from './protocol/measure-requests.ts';
 import { takeCaller, takeCorrelationId } from './protocol/request-context.ts';
 
 export type HttpDeps = Readonly<{
@@ -45,6 +46,9 @@ export type HttpDeps = Readonly<{
   poke: () => void;
   /** What /readyz looks at, by name. */
   checks: ReadinessChecks;
+  /** What /metrics shows. */
+  metrics: MetricsText;
+  observeRequest: ObserveRequest;
   /** Aborts when the process begins to stop: who waits for the end of an order then gets the 202 at once. */
   stopping?: AbortSignal;
 }>;
@@ -60,9 +64,9 @@ export function createApp(deps: HttpDeps): Express {
     next();
   });
   app.use(takeCorrelationId);
-  // Before the log: a probe every few seconds is no news.
+  // Before the log and the measuring: a probe every few seconds is no news.
   app.use(createHealthRouter(deps));
-  app.use(logRequests(logger), takeCaller, readBytes);
+  app.use(logRequests(logger), measureRequests(deps.observeRequest), takeCaller, readBytes);
   // Before the parsing: its signature is over the bytes.
   app.use(createPaymentWebhookRouter({ callbacks: createPaymentCallbacks({ unitOfWork, gateway }), webhookSecret }));
   app.use(readJson);

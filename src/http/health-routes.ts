@@ -1,4 +1,4 @@
-// Is the process alive, and can it do its work?
+// Is the process alive, can it do its work, and how is it doing?
 import express, { Router, type Express } from 'express';
 import helmet from 'helmet';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
@@ -12,7 +12,11 @@ export type ReadinessChecks = Readonly<Record<string, ReadinessCheck>>;
 /** Below what load balancers wait for an answer (3 to 5 s). */
 const limitMilliseconds = 2_000;
 
-export function createHealthRouter(deps: Readonly<{ checks: ReadinessChecks }>): Router {
+/** Read from memory: a scrape waits for no server. */
+export type MetricsText = Readonly<{ contentType: string; text(): Promise<string> }>;
+type HealthDeps = Readonly<{ checks: ReadinessChecks; metrics: MetricsText }>;
+
+export function createHealthRouter(deps: HealthDeps): Router {
   const router = Router({ caseSensitive: true });
   router.get('/healthz', (_request, response) => {
     sendAnswer(response, jsonAnswer(200, { status: 'ok' }));
@@ -23,17 +27,21 @@ export function createHealthRouter(deps: Readonly<{ checks: ReadinessChecks }>):
     const ready = Object.values(checks).every((check) => check.ok);
     sendAnswer(response, jsonAnswer(ready ? 200 : 503, { status: ready ? 'ready' : 'not-ready', checks }));
   });
-  router.all(['/healthz', '/readyz'], (request) => {
+  router.get('/metrics', async (_request, response) => {
+    const { contentType, text } = deps.metrics;
+    sendAnswer(response, { status: 200, headers: { 'Content-Type': contentType }, body: await text() });
+  });
+  router.all(['/healthz', '/readyz', '/metrics'], (request) => {
     throw methodNotAllowed(request.method, 'GET, HEAD');
   });
   return router;
 }
 
 /** For roles that serve nothing else. */
-export function createHealthApp(checks: ReadinessChecks): Express {
+export function createHealthApp(deps: HealthDeps): Express {
   const app = express();
   app.use(helmet(), takeCorrelationId);
-  app.use(createHealthRouter({ checks }));
+  app.use(createHealthRouter(deps));
   app.use(answerUnknownPath, answerErrors());
   return app;
 }

@@ -39,12 +39,20 @@ export type OutboxProcessor = Readonly<{
   loopAgeMilliseconds(): number | undefined;
 }>;
 
+/** Told of what happens, for metrics. Must not throw. */
+export type RelayObserver = Readonly<{
+  attempted(outcome: 'done' | 'wait' | 'away' | 'failed' | 'dead', seconds: number): void;
+  leasesLost(count: number): void;
+}>;
+const nobody: RelayObserver = { attempted: () => undefined, leasesLost: () => undefined };
+
 export type RelayDeps = Readonly<{
   db: Db;
   policy: DestinationPolicy;
   decode: (row: ClaimedRow) => StoredEvent;
   wakeUp: WakeUp;
   logger: Logger;
+  observe?: RelayObserver;
 }>;
 
 const deliveryTimeoutMilliseconds = deliverySeconds * 1000;
@@ -61,11 +69,11 @@ type Result = Readonly<{ row: ClaimedRow }> &
     | Readonly<{ kind: 'done' }>
     | Readonly<{ kind: 'wait'; reason: string; milliseconds: number }>
     | Readonly<{ kind: 'away'; reason: string; misconfigured: boolean }>
-    | Readonly<{ kind: 'failed'; error: string; permanent: boolean }>
+    | Readonly<{ kind: 'failed' | 'dead'; error: string }>
   );
 
 export function createRelay(deps: RelayDeps): OutboxProcessor {
-  const { db, policy, wakeUp, logger } = deps;
+  const { db, policy, wakeUp, logger, observe = nobody } = deps;
   const owned = { destination: policy.destination, owner: `${process.pid}-${randomUUID()}` };
   const blockedByDead = policy.afterDeadLetter === 'block';
   const stopping = new AbortController();
@@ -99,10 +107,17 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
       blockedByDead,
     });
     if (rows.length === 0) return 0;
-    const results = await Promise.all(rows.map(async (row) => await attempt(deps, row)));
+    const results = await Promise.all(rows.map(async (row) => await observed(row)));
     noteAway(results.find((result) => result.kind === 'away'));
     await record(results);
     return rows.length;
+  }
+
+  async function observed(row: ClaimedRow): Promise<Result> {
+    const begun = performance.now();
+    const result = await attempt(deps, row);
+    observe.attempted(result.kind, (performance.now() - begun) / 1000);
+    return result;
   }
 
   /** A destination that is away comes back by itself; one that is misconfigured is said again until it is mended. */
@@ -122,14 +137,15 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
     const done = results.filter((result) => result.kind === 'done').map((result) => result.row.id);
     const completed = await completeDeliveries(db, owned, done);
     if (completed < done.length) {
+      observe.leasesLost(done.length - completed);
       logger.warn({ lost: done.length - completed }, 'a lease was lost; its delivery comes again');
     }
     for (const result of results) {
       const { row } = result;
       if (result.kind === 'wait') await giveBack(db, owned, [row.id], result);
       if (result.kind === 'away') await giveBack(db, owned, [row.id], { reason: result.reason, milliseconds: 0 });
-      if (result.kind === 'failed') {
-        const dead = result.permanent || row.attempts >= policy.mostAttempts;
+      if (result.kind === 'failed' || result.kind === 'dead') {
+        const dead = result.kind === 'dead';
         const retryInMilliseconds = dead ? undefined : backoff(policy.backoff ?? defaultBackoff, row.attempts);
         await recordFailure(db, owned, row.id, { error: result.error, retryInMilliseconds });
         const context = { ...logContextOf(row), attempts: row.attempts, error: result.error };
@@ -191,7 +207,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
 async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<Result> {
   if (row.attempts > policy.mostAttempts) {
     // Each attempt ended without a word, as when a delivery kills its process: not tried once more.
-    return { row, kind: 'failed', error: `no attempt of ${policy.mostAttempts} came to an end`, permanent: true };
+    return { row, kind: 'dead', error: `no attempt of ${policy.mostAttempts} came to an end` };
   }
   const timeout = Promise.withResolvers<never>();
   const timer = setTimeout(
@@ -206,8 +222,8 @@ async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<
       const misconfigured = error instanceof DestinationMisconfiguredError;
       return { row, kind: 'away', reason: describeError(error), misconfigured };
     }
-    const permanent = error instanceof PermanentDeliveryError;
-    return { row, kind: 'failed', error: describeError(error), permanent };
+    const isLast = error instanceof PermanentDeliveryError || row.attempts >= policy.mostAttempts;
+    return { row, kind: isLast ? 'dead' : 'failed', error: describeError(error) };
   } finally {
     clearTimeout(timer);
   }

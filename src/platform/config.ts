@@ -30,7 +30,9 @@ const url = (...protocols: readonly string[]) =>
 const environmentSchema = z.object({
   PORT: port.default(3000).describe('port of the HTTP API'),
   HOST: z.string().min(1).optional().describe('address to listen on; unset: all of them, in `dev` only this machine'),
-  HEALTH_PORT: port.optional().describe('port of /healthz and /readyz in a worker, relay or consumer; unset: none'),
+  HEALTH_PORT: port
+    .optional()
+    .describe('port of /healthz, /readyz and /metrics in a worker, relay or consumer; unset: none'),
   DATABASE_URL: url('postgres:', 'postgresql:').optional().describe("the project's PostgreSQL"),
   DATABASE_DIRECT_URL: url('postgres:', 'postgresql:')
     .optional()

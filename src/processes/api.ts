@@ -25,6 +25,8 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     unitOfWork,
     gateway,
     checks,
+    metrics: parts.metricsRegistry,
+    observeRequest: parts.observers.request,
     destinations: afterDeadLetter,
     poke: () => parts.wakeUp.poke(),
     orders: createOrderCommands({ repository }),

@@ -10,14 +10,14 @@ import { destinations } from '../sagas/event-routes.ts';
 import type { Parts } from './parts.ts';
 
 /** In memory: handlers run in the process that delivers. */
-export function createInMemoryBus({ db }: Parts): InMemoryEventBus {
-  return new InMemoryEventBus({ db });
+export function createInMemoryBus({ db, observers }: Parts): InMemoryEventBus {
+  return new InMemoryEventBus({ db, observe: observers.handlers });
 }
 
-export function createRedisBus({ db, codec, logger }: Parts, url: string): RedisEventBus {
+export function createRedisBus({ db, codec, logger, observers }: Parts, url: string): RedisEventBus {
   const park = async (event: EventRow, error: string): Promise<void> =>
     await parkDelivery(db, destinations.bus, event, error);
-  return new RedisEventBus({ url, db, logger, park, decode: (row) => codec.decode(row) });
+  return new RedisEventBus({ url, db, logger, park, decode: (row) => codec.decode(row), observe: observers.handlers });
 }
 
 /** What handlers subscribe to; `publish` stores the event and its deliveries. */

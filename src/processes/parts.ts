@@ -11,9 +11,11 @@ import type { PaymentGateway } from '../payments/payment-gateway.ts';
 import type { Settings } from '../platform/config.ts';
 import { connectDatabase, type Db } from '../platform/database.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
+import { createMetricsRegistry, type MetricsRegistry } from '../platform/metrics.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { connectTemporal } from '../platform/temporal-client.ts';
 import { eventRoutes } from '../sagas/event-routes.ts';
+import { createObservers, type Observers } from './observers.ts';
 
 export type Parts = Readonly<{
   settings: Settings;
@@ -25,6 +27,9 @@ export type Parts = Readonly<{
   repository: EventSourcedOrderRepository;
   gateway: PaymentGateway;
   wakeUp: WakeUp;
+  /** Where whoever counts something defines what; shown at /metrics. */
+  metricsRegistry: MetricsRegistry;
+  observers: Observers;
   /** Connected at its first call. */
   temporal: Client;
   close(): Promise<void>;
@@ -57,6 +62,7 @@ export function createParts(settings: Settings, { role, runsLoops, logger: given
   const onCommitted = (): void => wakeUp.poke();
   const codec = createEventCodec(catalogue);
   const store = new PgEventStore({ db, codec, routes: eventRoutes, onCommitted });
+  const metricsRegistry = createMetricsRegistry();
   const unitOfWork = createUnitOfWork({ db, store, onCommitted });
   // Without an address (in a consumer) nothing ever calls it.
   const temporal = connectTemporal({
@@ -73,6 +79,8 @@ export function createParts(settings: Settings, { role, runsLoops, logger: given
     repository: createOrderRepository({ store, unitOfWork }),
     gateway: createLedgerGateway(db),
     wakeUp,
+    metricsRegistry,
+    observers: createObservers(metricsRegistry),
     temporal,
     async close() {
       await wakeUp.close();

@@ -11,7 +11,7 @@ const oldestLoopMilliseconds = 45_000;
 const temporalMilliseconds = 1_500;
 
 /** The relay's loops by destination, and those of the subscriptions by name. */
-type Loops = Readonly<Record<string, Readonly<{ loopAgeMilliseconds(): number | undefined }>>>;
+export type Loops = Readonly<Record<string, Readonly<{ loopAgeMilliseconds(): number | undefined }>>>;
 
 const database =
   ({ db }: Parts): ReadinessCheck =>

@@ -35,7 +35,7 @@ const limits: Limits = {
 };
 
 export function startRelay(parts: Parts): RunningRelay {
-  const { db, wakeUp, codec, logger } = parts;
+  const { db, wakeUp, codec, logger, observers } = parts;
   const bus = deliveringBus(parts);
   const deliver: Readonly<Record<keyof typeof destinations, Deliver>> = {
     bus: async ({ event }) => {
@@ -50,6 +50,7 @@ export function startRelay(parts: Parts): RunningRelay {
       wakeUp,
       decode: decodeForDelivery(codec),
       logger: logger.child({ destination }),
+      observe: observers.relay(destination),
       policy: {
         destination,
         deliver: deliver[destination],

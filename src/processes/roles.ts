@@ -11,6 +11,7 @@ import { guardLog } from './log-guard.ts';
 import { createParts, type Parts } from './parts.ts';
 import { allReadiness, apiReadiness, consumerReadiness, relayReadiness, workerReadiness } from './readiness.ts';
 import { startRelay } from './relay.ts';
+import { sampleMetrics } from './sampled-metrics.ts';
 import { startSubscriptions } from './subscriptions.ts';
 import { installTemporalRuntime, startWorker } from './worker.ts';
 
@@ -42,6 +43,7 @@ export async function startRole(role: ServiceRole, settings: Settings, logger?: 
 async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Running> {
   switch (role) {
     case 'api':
+      yield sampleMetrics(parts, { database: true });
       yield await startApi(parts, apiReadiness(parts));
       break;
     case 'worker': {
@@ -57,12 +59,15 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
       yield runCleanUp(parts);
-      yield await startHealth(parts, relayReadiness(parts, { relay: relay.loops, subscriptions: subscriptions.loops }));
+      const loops = { relay: relay.loops, subscriptions: subscriptions.loops };
+      yield sampleMetrics(parts, { database: true, loops, redis: parts.settings.redisUrl });
+      yield await startHealth(parts, relayReadiness(parts, loops));
       break;
     }
     case 'consumer': {
       const consumer = startConsumer(parts);
       yield consumer;
+      yield sampleMetrics(parts, { redis: parts.settings.redisUrl });
       yield await startHealth(parts, consumerReadiness(parts, consumer));
       break;
     }
@@ -77,17 +82,16 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
       yield runCleanUp(parts);
-      yield await startApi(
-        parts,
-        allReadiness(parts, { relay: relay.loops, subscriptions: subscriptions.loops, worker }),
-      );
+      const loops = { relay: relay.loops, subscriptions: subscriptions.loops };
+      yield sampleMetrics(parts, { database: true, loops, redis: parts.settings.redisUrl });
+      yield await startApi(parts, allReadiness(parts, { ...loops, worker }));
     }
   }
 }
 
 /** Roles without HTTP of their own answer probes on HEALTH_PORT, where it is set. */
-async function startHealth({ settings }: Parts, checks: ReadinessChecks): Promise<Running> {
+async function startHealth({ settings, metricsRegistry: metrics }: Parts, checks: ReadinessChecks): Promise<Running> {
   if (settings.healthPort === undefined) return { stop: async () => {} };
   const { healthPort: port, host } = settings;
-  return await listen(createHealthApp(checks), { port, host, variable: 'HEALTH_PORT' });
+  return await listen(createHealthApp({ checks, metrics }), { port, host, variable: 'HEALTH_PORT' });
 }

@@ -10,6 +10,7 @@ import {
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { createRoleProcesses, type Role, type RoleProcesses } from '../support/role-process.ts';
 import { eventually, startSagaService, testWebhookSecret, type SagaService } from '../support/saga-service.ts';
+import { scrape } from '../support/metrics.ts';
 import { services } from '../support/services.ts';
 
 type Product = Readonly<{ onHand: number; reserved: number; available: number }>;
@@ -186,5 +187,17 @@ describe.each(layouts)('$name', ({ roles: wanted, redis: withRedis }) => {
     await eventually(async () => ((await order(orderId)).status === 'cancelled' ? true : undefined));
     expect(await stock()).toMatchObject({ onHand: 5, reserved: 0 });
     expect(await payments(orderId)).toMatchObject([{ status: 'refunded', amount: 3000, refunded: 3000 }]);
+  });
+
+  it('counts what it did, in every process', async () => {
+    const found = await Promise.all([...urls.values()].map(scrape));
+    const most = (name: string, labels: Readonly<Record<string, string>>): number =>
+      Math.max(...found.map((metrics) => metrics.value(name, labels) ?? 0));
+    for (const metrics of found) expect(metrics.value('process_cpu_seconds_total')).toBeGreaterThan(0);
+    expect(most('outbox_attempts_total', { destination: 'temporal', outcome: 'done' })).toBeGreaterThan(0);
+    expect(most('handler_seconds_count', { handler: 'orders.record-payment' })).toBeGreaterThan(0);
+    expect(most('http_request_seconds_count', { route: '/orders/:orderId/submit', status: '200' })).toBeGreaterThan(0);
+    // Whoever can look at the database says how late the outbox is, also where no relay runs.
+    expect(found.filter((metrics) => metrics.value('outbox_oldest_pending_seconds') !== undefined)).not.toEqual([]);
   });
 });

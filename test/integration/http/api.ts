@@ -16,6 +16,7 @@ import { createOrderQueries } from '../../../src/orders/order-queries.ts';
 import { createOrderRepository } from '../../../src/orders/order-repository.ts';
 import { createLedgerGateway } from '../../../src/payments/ledger-gateway.ts';
 import { connectDatabase, type Db } from '../../../src/platform/database.ts';
+import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
 import { createTestDatabase } from '../../support/database.ts';
 
 export const webhookSecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
@@ -73,6 +74,8 @@ function compose(db: Db, lines: string[]): HttpDeps {
       linkOf: (orderId) => ({ workflowId: orderSagaId(orderId), webUrl: webUrl(orderId) }),
     },
     checks: {},
+    metrics: createMetricsRegistry(),
+    observeRequest: () => undefined,
     destinations: { bus: 'continue', temporal: 'block' },
     poke: () => undefined,
   };

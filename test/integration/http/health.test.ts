@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createHealthApp, type ReadinessChecks } from '../../../src/http/health-routes.ts';
+import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
 import { expectProblem, startApi, type Api } from './api.ts';
 
 let api: Api;
@@ -67,16 +68,16 @@ test('checks run side by side, and one that hangs is given up after two seconds'
 });
 
 test('a role without an API serves only its health', async () => {
-  const app = createHealthApp({ loop: async () => ({ ok: true }) });
+  const app = createHealthApp({ checks: { loop: async () => ({ ok: true }) }, metrics: createMetricsRegistry() });
   const server = createServer(app).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
   const port = typeof address === 'object' ? address?.port : undefined;
   const replies = await Promise.all(
-    ['/healthz', '/readyz', '/orders'].map(async (path) => await fetch(`http://127.0.0.1:${port}${path}`)),
+    ['/healthz', '/readyz', '/metrics', '/orders'].map(async (path) => await fetch(`http://127.0.0.1:${port}${path}`)),
   );
-  expect(replies.map((reply) => reply.status)).toEqual([200, 200, 404]);
-  expect(replies[2]?.headers.get('Content-Type')).toBe('application/problem+json');
+  expect(replies.map((reply) => reply.status)).toEqual([200, 200, 200, 404]);
+  expect(replies[3]?.headers.get('Content-Type')).toBe('application/problem+json');
   server.closeAllConnections();
   server.close();
   await once(server, 'close');
