@@ -5,7 +5,13 @@ import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
-import { describeError, PermanentDeliveryError, type Delivery, type DestinationPolicy } from './delivery.ts';
+import {
+  describeError,
+  PermanentDeliveryError,
+  type Deliver,
+  type Delivery,
+  type DestinationPolicy,
+} from './delivery.ts';
 import {
   claimDeliveries,
   completeDeliveries,
@@ -83,6 +89,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
   }
 
   async function round(): Promise<number> {
+    const deliver = (await policy.begin?.()) ?? policy.deliver;
     const rows = await claimDeliveries(db, {
       ...owned,
       // While the destination is away one delivery asks whether it is back; the others wait unclaimed.
@@ -91,7 +98,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
       blockedByDead,
     });
     if (rows.length === 0) return 0;
-    const results = await Promise.all(rows.map(async (row) => await attempt(deps, row)));
+    const results = await Promise.all(rows.map(async (row) => await attempt(deps, deliver, row)));
     awayRounds = results.some((result) => result.kind === 'away') ? awayRounds + 1 : 0;
     await record(results);
     return rows.length;
@@ -167,7 +174,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
   };
 }
 
-async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<Result> {
+async function attempt({ policy, decode }: RelayDeps, deliver: Deliver, row: ClaimedRow): Promise<Result> {
   if (row.attempts > policy.mostAttempts) {
     // Each attempt ended without a word, as when a delivery kills its process: not tried once more.
     return { row, kind: 'failed', error: `no attempt of ${policy.mostAttempts} came to an end`, permanent: true };
@@ -179,7 +186,7 @@ async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<
   );
   try {
     const delivery: Delivery = { event: decode(row), attempts: row.attempts, redelivered: row.redelivered };
-    return { row, ...(await Promise.race([policy.deliver(delivery), timeout.promise])) };
+    return { row, ...(await Promise.race([deliver(delivery), timeout.promise])) };
   } catch (error) {
     if (error instanceof UnavailableError) return { row, kind: 'away', reason: describeError(error) };
     const permanent = error instanceof PermanentDeliveryError;

@@ -1,9 +1,9 @@
 // Role `relay`: takes outbox rows to their destinations, one loop each, so that neither holds up the other.
-import type { BusTransport } from '../bus/event-bus.ts';
 import { UnavailableError } from '../domain/errors.ts';
+import type { StoredEvent } from '../domain/event.ts';
 import { sagaSearchAttributes } from '../domain/saga-contract.ts';
 import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
-import { delivered, type Deliver } from '../outbox/delivery.ts';
+import { delivered, type Deliver, type DestinationPolicy } from '../outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { ensureSearchAttributes } from '../platform/search-attributes.ts';
@@ -25,12 +25,9 @@ const mostAttempts = 10;
 export function startRelay(parts: Parts): RunningRelay {
   const { db, wakeUp, codec, logger } = parts;
   const bus = deliveringBus(parts);
-  const deliver: Readonly<Record<keyof typeof destinations, Deliver>> = {
-    bus: async ({ event }) => {
-      await bus.deliver(event);
-      return delivered;
-    },
-    temporal: sagaDeliveries(parts),
+  const delivering: Readonly<Record<keyof typeof destinations, Pick<DestinationPolicy, 'deliver' | 'begin'>>> = {
+    bus,
+    temporal: { deliver: sagaDeliveries(parts) },
   };
   const loopFor = (destination: keyof typeof destinations): OutboxProcessor =>
     createRelay({
@@ -40,7 +37,7 @@ export function startRelay(parts: Parts): RunningRelay {
       logger: logger.child({ destination }),
       policy: {
         destination,
-        deliver: deliver[destination],
+        ...delivering[destination],
         afterDeadLetter: afterDeadLetter[destination],
         mostAttempts,
         concurrency,
@@ -57,12 +54,27 @@ export function startRelay(parts: Parts): RunningRelay {
   };
 }
 
+type DeliveringBus = Pick<DestinationPolicy, 'deliver' | 'begin'> & Readonly<{ close(): Promise<void> }>;
+
 /** With Redis the handlers run in `consumer` processes; without, here. */
-function deliveringBus(parts: Parts): BusTransport {
-  if (parts.settings.redisUrl !== undefined) return createRedisBus(parts, parts.settings.redisUrl);
+function deliveringBus(parts: Parts): DeliveringBus {
+  const through =
+    (send: (event: StoredEvent) => Promise<void>): Deliver =>
+    async ({ event }) => {
+      await send(event);
+      return delivered;
+    };
+  if (parts.settings.redisUrl !== undefined) {
+    const bus = createRedisBus(parts, parts.settings.redisUrl);
+    return {
+      deliver: through(async (event) => await bus.deliver(event)),
+      begin: async () => through(await bus.begin()),
+      close: async () => await bus.close(),
+    };
+  }
   const bus = createInMemoryBus(parts);
   registerEventHandlers(busInFrontOf(parts, bus));
-  return bus;
+  return { deliver: through(async (event) => await bus.deliver(event)), close: async () => await bus.close() };
 }
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */
