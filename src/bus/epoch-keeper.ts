@@ -15,7 +15,7 @@ import { redeliverSince } from '../outbox/redeliver-since.ts';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
 import { untilReady, type RedisConnection } from '../platform/redis.ts';
-import { giveEpoch, lookAtRedis, safeTime, type Session } from './redis-epoch.ts';
+import { forgetsWhenFull, giveEpoch, lookAtRedis, safeTime, type Session } from './redis-epoch.ts';
 import { partitions, streamOf } from './redis-streams.ts';
 
 export type EpochKeeper = Readonly<{
@@ -83,6 +83,7 @@ export function createEpochKeeper(deps: EpochKeeperDeps): EpochKeeper {
     if (stored.runId !== null) await fillAgain(hold);
     const epoch = await beginEpoch(db, hold);
     if (epoch === undefined) return undefined;
+    if (await forgetsWhenFull(redis)) logger.warn('Redis forgets when it is full: set maxmemory-policy noeviction');
     const runId = await giveEpoch(redis, prefix, epoch);
     const isConfirmed = await confirmEpoch(db, { ...hold, epoch }, runId);
     return isConfirmed ? { epoch, runId, sentAfter: stored.time } : undefined;
@@ -121,7 +122,7 @@ export function createEpochKeeper(deps: EpochKeeperDeps): EpochKeeper {
       return current;
     },
     doubt(session) {
-      if (current !== session) return;
+      if (current?.epoch !== session.epoch) return;
       current = undefined;
       wake.abort();
     },

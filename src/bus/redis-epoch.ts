@@ -69,6 +69,11 @@ export async function giveEpoch(redis: RedisConnection, prefix: string, epoch: s
   return (await redis.eval(giveScript, 1, keyOf(prefix), epoch)) as string;
 }
 
+/** Whether this Redis forgets what it holds when it is full, instead of refusing what comes then. */
+export async function forgetsWhenFull(redis: RedisConnection): Promise<boolean> {
+  return /maxmemory_policy:(?!noeviction)\w/.test(await redis.info('memory'));
+}
+
 /**
  * Up to when everything that was published is acknowledged, seen at some moment after `lookedAfter`. Acknowledged entries
  * leave their stream and others stay in their order, so whatever waits in a stream was added after its first entry was,

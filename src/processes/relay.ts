@@ -5,9 +5,10 @@ import { sagaSearchAttributes } from '../domain/saga-contract.ts';
 import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
 import { delivered, type Deliver, type DestinationPolicy } from '../outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
+import { retireStores } from '../outbox/retire-stores.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { ensureSearchAttributes } from '../platform/search-attributes.ts';
-import { afterDeadLetter, type destinations } from '../sagas/event-routes.ts';
+import { afterDeadLetter, destinations } from '../sagas/event-routes.ts';
 import { createSagaClient } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
@@ -74,7 +75,25 @@ function deliveringBus(parts: Parts): DeliveringBus {
   }
   const bus = createInMemoryBus(parts);
   registerEventHandlers(busInFrontOf(parts, bus));
-  return { deliver: through(async (event) => await bus.deliver(event)), close: async () => await bus.close() };
+  const deliver = through(async (event) => await bus.deliver(event));
+  const begin = unlessRedisWasLeft(parts);
+  return { deliver, begin: async () => (await begin()) ?? deliver, close: async () => await bus.close() };
+}
+
+/** Once, before the first delivery in memory: what a Redis that was used before may hold is delivered again. */
+function unlessRedisWasLeft({ db, logger }: Parts): () => Promise<Deliver | undefined> {
+  let isLeft = false;
+  return async () => {
+    if (isLeft) return undefined;
+    try {
+      const { published, claimed } = await retireStores(db, destinations.bus);
+      if (published > 0) logger.warn({ published, claimed }, 'put back into the outbox what is left in Redis');
+      isLeft = true;
+      return undefined;
+    } catch (error) {
+      return async () => await Promise.reject(new UnavailableError('what Redis holds is not known', { cause: error }));
+    }
+  };
 }
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */

@@ -8,6 +8,8 @@ export type TcpProxy = Readonly<{
   cut(): void;
   /** From now on passes nothing on that comes over the connections of today; they stay open. New ones work. */
   freeze(): void;
+  /** The same, for the server's answers only: what it is told still arrives. */
+  freezeAnswers(): void;
   /** Takes connections again. */
   mend(): void;
   close(): Promise<void>;
@@ -16,6 +18,7 @@ export type TcpProxy = Readonly<{
 export async function startTcpProxy(target: Readonly<{ host: string; port: number }>): Promise<TcpProxy> {
   let isCut = false;
   const sockets = new Set<Socket>();
+  const answering = new Set<Socket>();
   const frozen = new Set<Socket>();
 
   const server = createServer((client) => {
@@ -24,6 +27,7 @@ export async function startTcpProxy(target: Readonly<{ host: string; port: numbe
       return;
     }
     const upstream = connect(target);
+    answering.add(upstream);
     for (const [from, to] of [
       [client, upstream],
       [upstream, client],
@@ -35,6 +39,7 @@ export async function startTcpProxy(target: Readonly<{ host: string; port: numbe
       });
       from.on('close', () => {
         sockets.delete(from);
+        answering.delete(from);
         to.destroy();
       });
     }
@@ -55,6 +60,9 @@ export async function startTcpProxy(target: Readonly<{ host: string; port: numbe
     },
     freeze() {
       for (const socket of sockets) frozen.add(socket);
+    },
+    freezeAnswers() {
+      for (const socket of answering) frozen.add(socket);
     },
     mend() {
       isCut = false;
