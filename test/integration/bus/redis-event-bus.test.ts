@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { RedisEventBus } from '../../../src/bus/redis-event-bus.ts';
-import { partitionOf, streamOf, toWire } from '../../../src/bus/redis-streams.ts';
+import { partitionOf, streamOf } from '../../../src/bus/redis-streams.ts';
 import { UnavailableError } from '../../../src/domain/errors.ts';
 import type { StoredEvent } from '../../../src/domain/event.ts';
 import { effectsOf, recordEffect, recorder, tableOfEffects, type Effect } from '../../support/effects.ts';
