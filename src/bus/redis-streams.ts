@@ -14,24 +14,27 @@ export function partitionOf(aggregateId: string): number {
   return createHash('sha1').update(aggregateId).digest().readUInt32BE(0) % partitionCount;
 }
 
-/** Without an event where the entry was deleted and is still listed as pending: there is nothing left to do for it. */
-export type Entry = Readonly<{ entryId: string; event: EventRow | undefined }>;
+/** An event as it lies in an entry. */
+export type Wire = EventRow;
 
-export async function addToStream(redis: RedisConnection, prefix: string, event: StoredEvent): Promise<void> {
-  const wire: EventRow = {
-    id: event.eventId,
-    event_type: event.eventType,
-    aggregate_id: event.aggregateId,
-    aggregate_type: event.aggregateType,
-    version: event.version,
-    payload: event.payload,
-    metadata: event.metadata,
-    schema_version: event.schemaVersion,
-    occurred_at: event.occurredAt,
-    position: event.position,
-  };
-  await redis.xadd(streamOf(prefix, partitionOf(event.aggregateId)), '*', 'event', JSON.stringify(wire));
-}
+/**
+ * Without an event where the entry was deleted and is still listed as pending: there is nothing left to do for it.
+ * `unreadable`: what somebody else has written into our stream.
+ */
+export type Entry = Readonly<{ entryId: string; event: Wire | undefined; unreadable?: string }>;
+
+export const toWire = (event: StoredEvent): Wire => ({
+  id: event.eventId,
+  event_type: event.eventType,
+  aggregate_id: event.aggregateId,
+  aggregate_type: event.aggregateType,
+  version: event.version,
+  payload: event.payload,
+  metadata: event.metadata,
+  schema_version: event.schemaVersion,
+  occurred_at: event.occurredAt,
+  position: event.position,
+});
 
 /** `0`: what was read before and not acknowledged (by this consumer name); `>`: what nobody has read. */
 export async function readGroup(
@@ -57,13 +60,24 @@ export async function readGroup(
   return toEntries(answer);
 }
 
-/** Takes over what a consumer that is gone has read and not acknowledged. */
+/** A consumer of whose pending entries nothing is left: with any, removing it would remove them from the group. */
+const forgetScript = `
+  for _, consumer in ipairs(redis.call('xinfo', 'consumers', KEYS[1], ARGV[1])) do
+    local fields = {}
+    for n = 1, #consumer, 2 do fields[consumer[n]] = consumer[n + 1] end
+    if fields.name ~= ARGV[2] and fields.pending == 0 then
+      redis.call('xgroup', 'delconsumer', KEYS[1], ARGV[1], fields.name)
+    end
+  end`;
+
+/** Takes over what consumers that are gone have read and not acknowledged, and forgets their names. */
 export async function takeOver(redis: RedisConnection, stream: string, consumer: string): Promise<void> {
   let cursor = '0-0';
   do {
     const [next] = (await redis.xautoclaim(stream, group, consumer, 0, cursor, 'COUNT', 100)) as [string, ...unknown[]];
     cursor = next;
   } while (cursor !== '0-0');
+  await redis.eval(forgetScript, 1, stream, group, consumer);
 }
 
 /** Acknowledged is done with: the one group is the only reader, so the entry goes as well and nothing else is cut. */
@@ -91,9 +105,19 @@ function toEntries(answer: unknown): readonly Entry[] {
   return (entries ?? []).map(([entryId, fields]) => {
     const text = fields?.[fields.indexOf('event') + 1];
     if (text === undefined) return { entryId, event: undefined };
-    const event = JSON.parse(text) as EventRow;
-    return { entryId, event: { ...event, occurred_at: new Date(event.occurred_at) } };
+    const event = parseWire(text);
+    return event === undefined ? { entryId, event, unreadable: text.slice(0, 200) } : { entryId, event };
   });
+}
+
+function parseWire(text: string): Wire | undefined {
+  try {
+    const event = JSON.parse(text) as Partial<Wire> | null;
+    if (typeof event?.id !== 'string' || typeof event.aggregate_id !== 'string') return undefined;
+    return { ...(event as Wire), occurred_at: new Date(event.occurred_at ?? '') };
+  } catch {
+    return undefined;
+  }
 }
 
 type RawEntry = readonly [entryId: string, fields: readonly string[] | null];

@@ -1,16 +1,22 @@
 // Deletes what is over: the log keeps every event, the outbox and the inbox only what may still matter.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
 
 /** Long enough to look into last weekend. */
 const outboxHours = 72;
-/** An inbox row outlives any redelivery; one whose event has an open or dead delivery stays however old it is. */
+/** An inbox row outlives any redelivery; one whose event may be delivered again stays however old it is. */
 const inboxDays = 14;
 /** A batch locks for tens of milliseconds and holds back no reader of the log for longer. */
 const batchSize = 5_000;
 const hour = 3_600_000;
+
+/** The store behind its destination may still lose it, and it is put back then (redeliver-since.ts). */
+const mayBePutBack = (delivery: RawBuilder<unknown>): RawBuilder<unknown> => sql`exists (
+  select from delivery_epochs epoch
+  where epoch.destination = ${delivery}.destination
+    and ${delivery}.published_at >= epoch.safe_until - interval '1 minute')`;
 
 /** One batch of done deliveries. Skips what somebody has locked. @returns how many were deleted */
 export async function deleteDoneDeliveries(db: Db, limit = batchSize): Promise<number> {
@@ -18,6 +24,7 @@ export async function deleteDoneDeliveries(db: Db, limit = batchSize): Promise<n
     delete from outbox using (
       select id, destination from outbox
       where published and published_at < now() - make_interval(hours => ${outboxHours})
+        and not ${mayBePutBack(sql`outbox`)}
       order by published_at
       limit ${limit}
       for update skip locked
@@ -32,7 +39,8 @@ export async function deleteOldInboxRows(db: Db, limit = batchSize): Promise<num
     delete from inbox using (
       select handler_name, event_id from inbox
       where processed_at < now() - make_interval(days => ${inboxDays})
-        and not exists (select from outbox where outbox.id = inbox.event_id and not outbox.published)
+        and not exists (select from outbox where outbox.id = inbox.event_id
+          and (not outbox.published or ${mayBePutBack(sql`outbox`)}))
       order by processed_at
       limit ${limit}
       for update skip locked

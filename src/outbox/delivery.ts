@@ -41,6 +41,11 @@ export const defaultBackoff: Backoff = { baseMilliseconds: 1_000, longestMillise
 export type DestinationPolicy = Readonly<{
   destination: string;
   deliver: Deliver;
+  /**
+   * Instead of `deliver`, for a destination whose deliveries may be put back: asked before each claim, and what is
+   * claimed then goes by its answer, which refuses what was put back since. Never rejects.
+   */
+  begin?: () => Promise<Deliver>;
   /** What a dead letter does to later events of its aggregate. */
   afterDeadLetter: 'block' | 'continue';
   /** Then the delivery is a dead letter. */

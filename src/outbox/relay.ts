@@ -13,6 +13,7 @@ import {
   logContextOf,
   PermanentDeliveryError,
   type Backoff,
+  type Deliver,
   type Delivery,
   type DestinationPolicy,
 } from './delivery.ts';
@@ -99,6 +100,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
   }
 
   async function round(): Promise<number> {
+    const deliver = (await policy.begin?.()) ?? policy.deliver;
     const rows = await claimDeliveries(db, {
       ...owned,
       // While the destination is away one delivery asks whether it is back; the others wait unclaimed.
@@ -107,15 +109,15 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
       blockedByDead,
     });
     if (rows.length === 0) return 0;
-    const results = await Promise.all(rows.map(async (row) => await observed(row)));
+    const results = await Promise.all(rows.map(async (row) => await observed(deliver, row)));
     noteAway(results.find((result) => result.kind === 'away'));
     await record(results);
     return rows.length;
   }
 
-  async function observed(row: ClaimedRow): Promise<Result> {
+  async function observed(deliver: Deliver, row: ClaimedRow): Promise<Result> {
     const begun = performance.now();
-    const result = await attempt(deps, row);
+    const result = await attempt(deps, deliver, row);
     observe.attempted(result.kind, (performance.now() - begun) / 1000);
     return result;
   }
@@ -204,7 +206,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
   };
 }
 
-async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<Result> {
+async function attempt({ policy, decode }: RelayDeps, deliver: Deliver, row: ClaimedRow): Promise<Result> {
   if (row.attempts > policy.mostAttempts) {
     // Each attempt ended without a word, as when a delivery kills its process: not tried once more.
     return { row, kind: 'dead', error: `no attempt of ${policy.mostAttempts} came to an end` };
@@ -216,7 +218,7 @@ async function attempt({ policy, decode }: RelayDeps, row: ClaimedRow): Promise<
   );
   try {
     const delivery: Delivery = { event: decode(row), attempts: row.attempts, redelivered: row.redelivered };
-    return { row, ...(await Promise.race([policy.deliver(delivery), timeout.promise])) };
+    return { row, ...(await Promise.race([deliver(delivery), timeout.promise])) };
   } catch (error) {
     if (error instanceof UnavailableError) {
       const misconfigured = error instanceof DestinationMisconfiguredError;

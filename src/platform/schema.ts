@@ -18,6 +18,15 @@ export type Database = {
     changes: WithDefault<number>;
   };
   outbox_destinations: { destination: string; paused: boolean; changed_at: WithDefault<Date> };
+  delivery_epochs: {
+    destination: string;
+    store: string;
+    epoch: string;
+    run_id: string | null;
+    safe_until: Timestamp;
+    held_by: string | null;
+    held_until: Timestamp | null;
+  };
   inbox: { handler_name: string; event_id: string; processed_at: WithDefault<Date> };
   relay_heartbeats: { destination: string; relay: string; last_round_at: Timestamp };
   orders: OrdersTable;

@@ -7,6 +7,7 @@ import type { catalogue } from '../domain/catalogue.ts';
 import { parkDelivery } from '../outbox/park-delivery.ts';
 import type { EventRow } from '../platform/schema.ts';
 import { destinations } from '../sagas/event-routes.ts';
+import { decodeForDelivery } from './decode.ts';
 import type { Parts } from './parts.ts';
 
 /** In memory: handlers run in the process that delivers. */
@@ -15,9 +16,11 @@ export function createInMemoryBus({ db, observers }: Parts): InMemoryEventBus {
 }
 
 export function createRedisBus({ db, codec, logger, observers }: Parts, url: string): RedisEventBus {
+  const destination = destinations.bus;
   const park = async (event: EventRow, error: string): Promise<void> =>
-    await parkDelivery(db, destinations.bus, event, error);
-  return new RedisEventBus({ url, db, logger, park, decode: (row) => codec.decode(row), observe: observers.handlers });
+    await parkDelivery(db, destination, event, error);
+  const decode = decodeForDelivery(codec);
+  return new RedisEventBus({ url, db, logger, destination, park, decode, observe: observers.handlers });
 }
 
 /** What handlers subscribe to; `publish` stores the event and its deliveries. */

@@ -1,6 +1,6 @@
 // Role `relay`: takes outbox rows to their destinations, one loop each, so that neither holds up the other.
-import type { BusTransport } from '../bus/event-bus.ts';
 import { UnavailableError } from '../domain/errors.ts';
+import type { StoredEvent } from '../domain/event.ts';
 import { sagaSearchAttributes } from '../domain/saga-contract.ts';
 import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
 import {
@@ -12,10 +12,11 @@ import {
   type DestinationPolicy,
 } from '../outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
+import { retireStores } from '../outbox/retire-stores.ts';
 import { heldBy } from '../payments/payment-gateway.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { ensureSearchAttributes } from '../platform/search-attributes.ts';
-import { afterDeadLetter, type destinations } from '../sagas/event-routes.ts';
+import { afterDeadLetter, destinations } from '../sagas/event-routes.ts';
 import { createSagaClient, toDeliveryError } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
@@ -37,12 +38,9 @@ const limits: Limits = {
 export function startRelay(parts: Parts): RunningRelay {
   const { db, wakeUp, codec, logger, observers } = parts;
   const bus = deliveringBus(parts);
-  const deliver: Readonly<Record<keyof typeof destinations, Deliver>> = {
-    bus: async ({ event }) => {
-      await bus.deliver(event);
-      return delivered;
-    },
-    temporal: sagaDeliveries(parts),
+  const delivering: Readonly<Record<keyof typeof destinations, Pick<DestinationPolicy, 'deliver' | 'begin'>>> = {
+    bus,
+    temporal: { deliver: sagaDeliveries(parts) },
   };
   const loopFor = (destination: keyof typeof destinations): OutboxProcessor =>
     createRelay({
@@ -53,7 +51,7 @@ export function startRelay(parts: Parts): RunningRelay {
       observe: observers.relay(destination),
       policy: {
         destination,
-        deliver: deliver[destination],
+        ...delivering[destination],
         afterDeadLetter: afterDeadLetter[destination],
         ...limits[destination],
       },
@@ -69,12 +67,45 @@ export function startRelay(parts: Parts): RunningRelay {
   };
 }
 
+type DeliveringBus = Pick<DestinationPolicy, 'deliver' | 'begin'> & Readonly<{ close(): Promise<void> }>;
+
 /** With Redis the handlers run in `consumer` processes; without, here. */
-function deliveringBus(parts: Parts): BusTransport {
-  if (parts.settings.redisUrl !== undefined) return createRedisBus(parts, parts.settings.redisUrl);
+function deliveringBus(parts: Parts): DeliveringBus {
+  const through =
+    (send: (event: StoredEvent) => Promise<void>): Deliver =>
+    async ({ event }) => {
+      await send(event);
+      return delivered;
+    };
+  if (parts.settings.redisUrl !== undefined) {
+    const bus = createRedisBus(parts, parts.settings.redisUrl);
+    return {
+      deliver: through(async (event) => await bus.deliver(event)),
+      begin: async () => through(await bus.begin()),
+      close: async () => await bus.close(),
+    };
+  }
   const bus = createInMemoryBus(parts);
   registerEventHandlers(busInFrontOf(parts, bus));
-  return bus;
+  const deliver = through(async (event) => await bus.deliver(event));
+  const begin = unlessRedisWasLeft(parts);
+  return { deliver, begin: async () => (await begin()) ?? deliver, close: async () => await bus.close() };
+}
+
+/** Once, before the first delivery in memory: what a Redis that was used before may hold is delivered again. */
+function unlessRedisWasLeft({ db, logger }: Parts): () => Promise<Deliver | undefined> {
+  let isLeft = false;
+  return async () => {
+    if (isLeft) return undefined;
+    try {
+      const { published, claimed } = await retireStores(db, destinations.bus);
+      if (published > 0) logger.warn({ published, claimed }, 'put back into the outbox what is left in Redis');
+      isLeft = true;
+      return undefined;
+    } catch (error) {
+      return async () => await Promise.reject(new UnavailableError('what Redis holds is not known', { cause: error }));
+    }
+  };
 }
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */

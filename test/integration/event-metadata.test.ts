@@ -125,7 +125,15 @@ describe('a handler', () => {
   const overRedis = (): RedisEventBus => {
     const logger = pino({ level: 'silent' });
     const park = async (): Promise<void> => undefined;
-    return new RedisEventBus({ url: redis.url, db: service.parts.db, logger, park, decode, prefix: newId() });
+    return new RedisEventBus({
+      url: redis.url,
+      db: service.parts.db,
+      logger,
+      destination: 'bus',
+      park,
+      decode,
+      prefix: newId(),
+    });
   };
 
   it.each<[string, () => BusTransport & { consume?(): void }]>([

@@ -1,8 +1,9 @@
 // What every transport of the bus promises to its handlers. One suite, run on each of them.
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { BusTransport, EventHandler, HandlerContext } from '../../src/bus/event-bus.ts';
+import type { BusTransport, EventHandler } from '../../src/bus/event-bus.ts';
 import type { DomainEvent, StoredEvent } from '../../src/domain/event.ts';
+import { effectsOf, recordEffect, recorder, tableOfEffects, type Effect } from './effects.ts';
 import { counted, made, newThing, startEventLog, storedAt, type EventLog } from './event-log.ts';
 import { eventually } from './saga-service.ts';
 
@@ -14,29 +15,6 @@ export type BusUnderTest = Readonly<{
   reports: readonly string[];
 }>;
 export type MakeBus = (log: EventLog) => Promise<BusUnderTest>;
-
-export const tableOfEffects = sql`
-  create table effects (handler text not null, aggregate_id text not null, version int not null, n serial)`;
-export type Effect = Readonly<{ handler: string; aggregate_id: string; version: number }>;
-
-export const effectsOf = async (log: EventLog, aggregateId: string): Promise<readonly Effect[]> =>
-  (
-    await sql<Effect>`select handler, aggregate_id, version from effects where aggregate_id = ${aggregateId} order by n`.execute(
-      log.db,
-    )
-  ).rows;
-
-/** A handler's effect in PostgreSQL, in its transaction. */
-export const recordEffect = async (handler: string, event: StoredEvent, { tx }: HandlerContext): Promise<void> =>
-  void (await sql`
-    insert into effects (handler, aggregate_id, version) values (${handler}, ${event.aggregateId}, ${event.version})`.execute(
-    tx,
-  ));
-
-export const recorder =
-  (handler: string): EventHandler =>
-  async (event, context) =>
-    await recordEffect(handler, event as StoredEvent, context);
 
 export function busContract(name: string, makeBus: MakeBus): void {
   describe(`${name}: the contract of the bus`, () => {

@@ -1,7 +1,13 @@
 // Relays in the test's process, over a destination that the test writes: what arrived, in which order, how often.
 import { sql } from 'kysely';
 import type { StoredEvent } from '../../src/domain/event.ts';
-import { delivered, type Backoff, type Delivery, type DeliveryOutcome } from '../../src/outbox/delivery.ts';
+import {
+  delivered,
+  type Backoff,
+  type Deliver,
+  type Delivery,
+  type DeliveryOutcome,
+} from '../../src/outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../../src/outbox/relay.ts';
 import type { ListenerPace } from '../../src/outbox/listener.ts';
 import { createWakeUp, type WakeUp } from '../../src/outbox/wake-up.ts';
@@ -21,6 +27,7 @@ export type TestRelay = Readonly<{
 
 export type TestRelayOptions = Readonly<{
   deliver: (delivery: Delivery) => Promise<DeliveryOutcome | void>;
+  begin?: () => Promise<Deliver>;
   destination?: string;
   afterDeadLetter?: 'block' | 'continue';
   mostAttempts?: number;
@@ -49,6 +56,7 @@ export function createTestRelay(log: EventLog, options: TestRelayOptions): TestR
     policy: {
       destination: options.destination ?? 'left',
       deliver: async (delivery) => (await options.deliver(delivery)) ?? delivered,
+      ...(options.begin === undefined ? {} : { begin: options.begin }),
       afterDeadLetter: options.afterDeadLetter ?? 'continue',
       mostAttempts: options.mostAttempts ?? 10,
       concurrency: options.concurrency ?? 5,

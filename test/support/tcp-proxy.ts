@@ -8,6 +8,8 @@ export type TcpProxy = Readonly<{
   cut(): void;
   /** From now on passes nothing on that comes over the connections of today, no farewell either. New ones work. */
   freeze(): void;
+  /** The same, for the server's answers only: what it is told still arrives. */
+  freezeAnswers(): void;
   /** Takes connections again. */
   mend(): void;
   close(): Promise<void>;
@@ -26,6 +28,7 @@ export async function startTcpProxy(
 ): Promise<TcpProxy> {
   let isCut = false;
   const sockets = new Set<Socket>();
+  const answering = new Set<Socket>();
   const frozen = new Set<Socket>();
 
   const server = createServer({ allowHalfOpen: true }, (client) => {
@@ -34,6 +37,7 @@ export async function startTcpProxy(
       return;
     }
     const upstream = connect({ ...target, allowHalfOpen: true });
+    answering.add(upstream);
     const between = createBetween();
     for (const [from, to, change] of [
       [client, upstream, (bytes: Buffer) => between.fromClient(bytes, (own) => client.write(own))],
@@ -49,6 +53,7 @@ export async function startTcpProxy(
       });
       from.on('close', () => {
         sockets.delete(from);
+        answering.delete(from);
         to.destroy();
       });
     }
@@ -69,6 +74,9 @@ export async function startTcpProxy(
     },
     freeze() {
       for (const socket of sockets) frozen.add(socket);
+    },
+    freezeAnswers() {
+      for (const socket of answering) frozen.add(socket);
     },
     mend() {
       isCut = false;

@@ -7,7 +7,7 @@ import { InMemoryEventBus } from '../../../src/bus/in-memory-event-bus.ts';
 import type { DomainEvent } from '../../../src/domain/event.ts';
 import { runSubscription } from '../../../src/event-store/subscription-loop.ts';
 import { createSubscription } from '../../../src/event-store/subscription.ts';
-import { recorder, tableOfEffects } from '../../support/bus-contract.ts';
+import { recorder, tableOfEffects } from '../../support/effects.ts';
 import { counted, createLogBook, made, newThing, openEventLog, type EventLog } from '../../support/event-log.ts';
 import { startOwnPostgres, type OwnPostgres } from '../../support/own-postgres.ts';
 import { createTestRelay } from '../../support/relays.ts';

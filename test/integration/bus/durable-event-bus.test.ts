@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDurableEventBus, type EventBus } from '../../../src/bus/durable-event-bus.ts';
 import { InMemoryEventBus } from '../../../src/bus/in-memory-event-bus.ts';
 import type { StoredEvent } from '../../../src/domain/event.ts';
-import { effectsOf, recordEffect, tableOfEffects } from '../../support/bus-contract.ts';
+import { effectsOf, recordEffect, tableOfEffects } from '../../support/effects.ts';
 import { made, newThing, startEventLog, type EventLog, type things } from '../../support/event-log.ts';
 import { createTestRelay, type TestRelay } from '../../support/relays.ts';
 import { eventually } from '../../support/saga-service.ts';

@@ -4,14 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HandlerContext } from '../../../src/bus/event-bus.ts';
 import { InMemoryEventBus } from '../../../src/bus/in-memory-event-bus.ts';
 import type { StoredEvent } from '../../../src/domain/event.ts';
-import {
-  busContract,
-  effectsOf,
-  recordEffect,
-  recorder,
-  tableOfEffects,
-  type BusUnderTest,
-} from '../../support/bus-contract.ts';
+import { busContract, type BusUnderTest } from '../../support/bus-contract.ts';
+import { effectsOf, recordEffect, recorder, tableOfEffects } from '../../support/effects.ts';
 import { made, newThing, startEventLog, storedAt, type EventLog } from '../../support/event-log.ts';
 
 async function makeBus(log: EventLog): Promise<BusUnderTest> {

@@ -1,7 +1,7 @@
 // An event whose handler keeps failing behind Redis: a dead letter in PostgreSQL, and sent again like any other (G6).
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { retryDeadLetters } from '../../../src/outbox/outbox-admin.ts';
-import { counted, newThing, startEventLog, type EventLog } from '../../support/event-log.ts';
+import { counted, newThing, startEventLog, storedAt, type EventLog } from '../../support/event-log.ts';
 import { makeRedisBus, type RedisBusUnderTest } from '../../support/redis-bus.ts';
 import { startRedis, type TestRedis } from '../../support/redis.ts';
 import { createTestRelay, type TestRelay } from '../../support/relays.ts';
@@ -87,5 +87,24 @@ describe('an event whose handler keeps failing', () => {
     open.resolve();
     await eventually(async () => ((await deliveriesOf(thing)).length === 1 ? true : undefined));
     expect(await deliveriesOf(thing)).toMatchObject([{ version: 1, state: 'dead' }]);
+  });
+
+  it('is one at once where this release does not know its type or version, and what comes after it goes on', async () => {
+    const thing = newThing();
+    const patient = makeRedisBus(log, redis.url, undefined, { destination: 'left' });
+    const seen: number[] = [];
+    patient.bus.subscribe('thing.counted', ({ payload }) => void seen.push((payload as { n: number }).n));
+    await patient.bus.deliver({ ...storedAt(counted(thing, 1), 1), eventType: 'thing.of_tomorrow' });
+    await patient.bus.deliver({ ...storedAt(counted(thing, 2), 2), schemaVersion: 99 });
+    await patient.bus.deliver(storedAt(counted(thing, 3), 3));
+    patient.bus.consume();
+    await eventually(async () => (seen.length === 1 ? true : undefined));
+    expect(await deliveriesOf(thing)).toMatchObject([
+      { version: 1, state: 'dead', error: expect.stringContaining('thing.of_tomorrow') as string },
+      { version: 2, state: 'dead', error: expect.stringContaining('version 99') as string },
+    ]);
+    expect(seen).toEqual([3]);
+    expect(patient.reports).toHaveLength(2);
+    await patient.bus.close();
   });
 });

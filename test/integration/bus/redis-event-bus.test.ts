@@ -6,9 +6,9 @@ import type { RedisEventBus } from '../../../src/bus/redis-event-bus.ts';
 import { partitionOf, streamOf } from '../../../src/bus/redis-streams.ts';
 import { UnavailableError } from '../../../src/domain/errors.ts';
 import type { StoredEvent } from '../../../src/domain/event.ts';
-import { effectsOf, recordEffect, recorder, tableOfEffects, type Effect } from '../../support/bus-contract.ts';
+import { effectsOf, recordEffect, recorder, tableOfEffects, type Effect } from '../../support/effects.ts';
 import { counted, made, newThing, startEventLog, storedAt, type EventLog } from '../../support/event-log.ts';
-import { makeRedisBus } from '../../support/redis-bus.ts';
+import { makeRedisBus, wipe } from '../../support/redis-bus.ts';
 import { startRedis, type TestRedis } from '../../support/redis.ts';
 import { eventually } from '../../support/saga-service.ts';
 import { startTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts';
@@ -87,6 +87,15 @@ describe('RedisEventBus among others', () => {
       for (const id of ids) await bus.deliver(storedAt(counted(id, version), version));
     }
   };
+  /** As the relay does: again and again. */
+  const untilSent = async (bus: RedisEventBus, event: StoredEvent): Promise<void> =>
+    void (await eventually(
+      async () =>
+        await bus.deliver(event).then(
+          () => true,
+          () => undefined,
+        ),
+    ));
   const upTo = (last: number): readonly number[] => Array.from({ length: last }, (_, index) => index + 1);
 
   it('shares the partitions between two consumers, and the order of each aggregate is kept on the way', async () => {
@@ -237,14 +246,18 @@ describe('RedisEventBus among others', () => {
     expect((await effects(id, 1)).map((effect) => effect.version)).toEqual([2]);
   });
 
-  it('heals after a Redis that lost everything, for the events that come then', async () => {
+  it('after a Redis that lost everything refuses a delivery until it is known what was lost, and works on', async () => {
     const [before, after] = [oneEach(), oneEach()];
     const sender = start();
     consumer('steady');
     await sendCounts(sender, before, 1, 2);
     for (const id of before) await effects(id, 2);
-    await admin.flushall();
-    await sendCounts(sender, after, 1, 3);
+    await wipe(admin, prefix);
+    const [first = ''] = after;
+    await expect(sender.deliver(storedAt(counted(first, 1), 1))).rejects.toThrow(UnavailableError);
+    await untilSent(sender, storedAt(counted(first, 1), 1));
+    await sendCounts(sender, after.slice(1), 1, 1);
+    await sendCounts(sender, after, 2, 3);
     for (const id of after) expect((await effects(id, 3)).map((effect) => effect.version)).toEqual([1, 2, 3]);
   });
 
@@ -280,14 +293,127 @@ describe('RedisEventBus among others', () => {
     proxy.freeze();
     const second = storedAt(counted(id, 2), 2);
     await expect(sender.deliver(second)).rejects.toThrow(UnavailableError);
-    await eventually(
-      async () =>
-        await sender.deliver(second).then(
-          () => true,
-          () => undefined,
-        ),
-    );
+    await untilSent(sender, second);
     expect((await effects(id, 2)).map((effect) => effect.version)).toEqual([1, 2]);
+  });
+
+  it('reads on within ten seconds over lines that died while it waited for something to read', async () => {
+    const { proxy, url } = await proxied();
+    const id = newThing();
+    const sender = start();
+    consumer('steady', url);
+    await sendCounts(sender, [id], 1, 1);
+    await effects(id, 1);
+    proxy.freeze();
+    const frozen = performance.now();
+    await sendCounts(sender, [id], 2, 2);
+    expect((await effects(id, 2)).map((effect) => effect.version)).toEqual([1, 2]);
+    expect(performance.now() - frozen).toBeLessThan(10_000);
+  });
+
+  it('says that it does not know where Redis took an event and its answer was lost; sent again it has one effect', async () => {
+    const { proxy, url } = await proxied();
+    const id = newThing();
+    const stream = streamOf(prefix, partitionOf(id));
+    const sender = start(url);
+    await sendCounts(sender, [id], 1, 1);
+    proxy.freezeAnswers();
+    const second = storedAt(counted(id, 2), 2);
+    await expect(sender.deliver(second)).rejects.toThrow(UnavailableError);
+    expect(await admin.xlen(stream)).toBe(2);
+    await untilSent(sender, second);
+    expect(await admin.xlen(stream)).toBe(3);
+    await sendCounts(sender, [id], 3, 3);
+    consumer('steady');
+    expect((await effects(id, 3)).map((effect) => effect.version)).toEqual([1, 2, 3]);
+  });
+
+  it('makes its group again where it is gone, without hammering Redis, and misses nothing', async () => {
+    const id = newThing();
+    const stream = streamOf(prefix, partitionOf(id));
+    const sender = start();
+    consumer('steady');
+    await sendCounts(sender, [id], 1, 2);
+    await effects(id, 2);
+    await admin.xgroup('DESTROY', stream, 'handlers');
+    await sendCounts(sender, [id], 3, 4);
+    expect((await effects(id, 4)).map((effect) => effect.version)).toEqual([1, 2, 3, 4]);
+    const calls = /cmdstat_xgroup:calls=(\d+)/.exec(await admin.info('commandstats'));
+    expect(Number(calls?.[1])).toBeLessThan(500);
+  });
+
+  it('forgets the names of consumers that are gone, and none that has something pending', async () => {
+    const id = newThing();
+    const stream = streamOf(prefix, partitionOf(id));
+    const sender = start();
+    for (const version of [1, 2, 3]) {
+      const bus = consumer(`number ${version}`);
+      await sendCounts(sender, [id], version, version);
+      await effects(id, version);
+      await bus.close();
+    }
+    await sendCounts(sender, [id], 4, 5);
+    await admin.xreadgroup('GROUP', 'handlers', 'killed', 'COUNT', 1, 'STREAMS', stream, '>');
+    consumer('the last');
+    expect((await effects(id, 5)).map((effect) => effect.version)).toEqual([1, 2, 3, 4, 5]);
+    const names = (await admin.xinfo('CONSUMERS', stream, 'handlers')) as readonly unknown[];
+    expect(names).toHaveLength(1);
+  });
+
+  it('passes over what somebody else has written into a stream, and says so', async () => {
+    const id = newThing();
+    const stream = streamOf(prefix, partitionOf(id));
+    const { bus, logged } = makeRedisBus(log, redis.url, prefix);
+    open.push(bus);
+    bus.subscribe('thing.counted', recorder('steady'), { name: 'counting' });
+    for (const text of ['{', '5', '{"id":7}']) await admin.xadd(stream, '*', 'event', text);
+    await start().deliver(storedAt(counted(id, 1), 1));
+    bus.consume();
+    await effects(id, 1);
+    expect(logged.filter((line) => line.startsWith('an entry holds no event'))).toHaveLength(3);
+  });
+
+  it('reads fifty entries ahead of a slow handler at most, whatever waits behind them', async () => {
+    const id = newThing();
+    const stream = streamOf(prefix, partitionOf(id));
+    const bus = start();
+    await sendCounts(bus, [id], 1, 200);
+    const finish = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    bus.subscribe('thing.counted', async (event, context) => {
+      begun.resolve();
+      await finish.promise;
+      await recordEffect('slow', event as StoredEvent, context);
+    });
+    bus.consume();
+    await begun.promise;
+    expect(((await admin.xpending(stream, 'handlers')) as [number])[0]).toBe(50);
+    finish.resolve();
+    expect((await effects(id, 200)).map((effect) => effect.version)).toEqual(upTo(200));
+  });
+
+  it('refuses what would make a stream longer than its limit: Redis does not grow with the backlog', async () => {
+    const id = newThing();
+    const { bus } = makeRedisBus(log, redis.url, prefix, { longestStream: 5 });
+    open.push(bus);
+    await sendCounts(bus, [id], 1, 5);
+    await expect(bus.deliver(storedAt(counted(id, 6), 6))).rejects.toThrow(/is full/);
+    consumer('steady');
+    await untilSent(bus, storedAt(counted(id, 6), 6));
+    expect((await effects(id, 6)).map((effect) => effect.version)).toEqual(upTo(6));
+  });
+
+  it('waits for a lease’s time before it reads what lies in a Redis that has forgotten who reads it', async () => {
+    const id = newThing();
+    const now = async (): Promise<number> => {
+      const [seconds, microseconds] = await admin.time();
+      return Number(seconds) * 1_000 + Number(microseconds) / 1_000;
+    };
+    await start().deliver(storedAt(counted(id, 1), 1));
+    const before = await now();
+    consumer('new');
+    await effects(id, 1);
+    expect((await now()) - before).toBeGreaterThan(1_500);
   });
 
   it('that is closed refuses a delivery instead of waiting', async () => {

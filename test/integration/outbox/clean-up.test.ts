@@ -13,7 +13,15 @@ afterAll(async () => await service.stop());
 beforeEach(async () => {
   await sql`delete from outbox`.execute(service.parts.db);
   await sql`delete from inbox`.execute(service.parts.db);
+  await sql`delete from delivery_epochs`.execute(service.parts.db);
 });
+
+/** A store behind the bus that has acknowledged what was published before. */
+async function settledUntil(hoursAgo: number): Promise<void> {
+  await sql`
+    insert into delivery_epochs (destination, store, epoch, safe_until)
+    values ('bus', 'test', ${newId()}, now() - make_interval(hours => ${hoursAgo}))`.execute(service.parts.db);
+}
 
 type Given = Readonly<{ state: 'done' | 'dead' | 'pending'; hours: number }>;
 
@@ -50,6 +58,14 @@ describe('the clean-up of the outbox', () => {
     expect(await outboxIds()).toEqual(kept.toSorted());
   });
 
+  it('keeps what Redis has not acknowledged, however old it is: it may have to be delivered again', async () => {
+    await settledUntil(100);
+    await delivery({ state: 'done', hours: 101 });
+    const kept = await delivery({ state: 'done', hours: 99 });
+    expect(await deleteDoneDeliveries(service.parts.db)).toBe(1);
+    expect(await outboxIds()).toEqual([kept]);
+  });
+
   it('goes in batches, the oldest first, and waits for nobody', async () => {
     const oldest = await delivery({ state: 'done', hours: 200 });
     const held = await delivery({ state: 'done', hours: 150 });
@@ -74,5 +90,17 @@ describe('the clean-up of the inbox', () => {
     await handled(dead, 100);
     expect(await deleteOldInboxRows(service.parts.db)).toBe(1);
     expect(await inboxIds()).toEqual([dead, recent].toSorted());
+  });
+
+  it('deletes nothing of what Redis has not acknowledged', async () => {
+    await settledUntil(500);
+    const [settled, open] = [
+      await delivery({ state: 'done', hours: 501 }),
+      await delivery({ state: 'done', hours: 499 }),
+    ];
+    await handled(settled, 100);
+    await handled(open, 100);
+    expect(await deleteOldInboxRows(service.parts.db)).toBe(1);
+    expect(await inboxIds()).toEqual([open]);
   });
 });
