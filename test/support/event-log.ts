@@ -19,7 +19,7 @@ export const things = {
 } as const satisfies EventCatalogue;
 
 /** Two destinations, one, and none. */
-const thingRoutes: Routes = { 'thing.made': ['left', 'right'], 'thing.counted': ['left'] };
+export const thingRoutes: Routes = { 'thing.made': ['left', 'right'], 'thing.counted': ['left'] };
 
 export type EventLog = Readonly<{
   url: string;
@@ -32,8 +32,15 @@ export type EventLog = Readonly<{
   stop(): Promise<void>;
 }>;
 
-export async function startEventLog(options: Readonly<{ poolSize?: number }> = {}): Promise<EventLog> {
+export type EventLogOptions = Readonly<{
+  poolSize?: number;
+  /** Of the database, before anything connects. */
+  prepare?: (url: string) => Promise<void>;
+}>;
+
+export async function startEventLog(options: EventLogOptions = {}): Promise<EventLog> {
   const database = await createTestDatabase();
+  await options.prepare?.(database.url);
   const db = connectDatabase({
     url: database.url,
     poolSize: options.poolSize ?? 20,
