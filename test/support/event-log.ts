@@ -85,6 +85,11 @@ export const made = (aggregateId: string, name = 'lamp'): DomainEvent => thing(a
 export const counted = (aggregateId: string, n: number): DomainEvent => thing(aggregateId, 'thing.counted', { n });
 export const hidden = (aggregateId: string): DomainEvent => thing(aggregateId, 'thing.hidden', {});
 
+const poison = 'kills its process';
+/** A thing whose handler takes its process with it. */
+export const deadly = (aggregateId: string): DomainEvent => made(aggregateId, poison);
+export const killsItsProcess = ({ payload }: DomainEvent): boolean => (payload as { name?: string }).name === poison;
+
 /** As it comes out of the store, for what takes stored events and needs no store. */
 export const storedAt = (event: DomainEvent, version: number): StoredEvent => ({
   ...event,

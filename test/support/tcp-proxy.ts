@@ -8,15 +8,26 @@ export type TcpProxy = Readonly<{
   cut(): void;
   /** From now on passes nothing on that comes over the connections of today; they stay open. New ones work. */
   freeze(): void;
+  /** Once: what holds `text` goes through, and instead of the answer to it comes the end of the connection. */
+  loseAnswerTo(text: string): void;
   /** Takes connections again. */
   mend(): void;
   close(): Promise<void>;
 }>;
 
+/** To the server of a database. @returns the proxy, and the connection string that leads through it */
+export async function startDatabaseProxy(databaseUrl: string): Promise<Readonly<{ proxy: TcpProxy; url: string }>> {
+  const url = new URL(databaseUrl);
+  const proxy = await startTcpProxy({ host: url.hostname, port: Number(url.port) });
+  url.host = `127.0.0.1:${proxy.port}`;
+  return { proxy, url: url.href };
+}
+
 export async function startTcpProxy(target: Readonly<{ host: string; port: number }>): Promise<TcpProxy> {
   let isCut = false;
   const sockets = new Set<Socket>();
   const frozen = new Set<Socket>();
+  let lost: string | undefined;
 
   const server = createServer((client) => {
     if (isCut) {
@@ -24,6 +35,12 @@ export async function startTcpProxy(target: Readonly<{ host: string; port: numbe
       return;
     }
     const upstream = connect(target);
+    client.on('data', (bytes) => {
+      if (lost === undefined || !bytes.includes(lost)) return;
+      lost = undefined;
+      frozen.add(upstream);
+      upstream.once('data', () => client.destroy());
+    });
     for (const [from, to] of [
       [client, upstream],
       [upstream, client],
@@ -55,6 +72,9 @@ export async function startTcpProxy(target: Readonly<{ host: string; port: numbe
     },
     freeze() {
       for (const socket of sockets) frozen.add(socket);
+    },
+    loseAnswerTo(text) {
+      lost = text;
     },
     mend() {
       isCut = false;

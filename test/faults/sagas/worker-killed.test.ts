@@ -3,7 +3,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { newId } from '../../../src/domain/ids.ts';
 import { orderSagaId } from '../../../src/domain/saga-contract.ts';
-import { booksOf, expectBooksToBalance, queueIsEmpty } from '../../support/books.ts';
+import { booksOf, expectBooksToBalance } from '../../support/books.ts';
+import { queueIsEmpty } from '../../support/delivery-books.ts';
 import type { HoldPoint } from '../../support/hold-points.ts';
 import { createHolds, type Holds } from '../../support/holds.ts';
 import { createRoleProcesses, type RoleProcess, type RoleProcesses } from '../../support/role-process.ts';

@@ -39,7 +39,7 @@ export async function startSystem(world: World) {
   async function isBlocked(name: string): Promise<boolean> {
     const { rows } = await sql`
       select from pg_stat_activity where datname = current_database() and application_name = ${name}
-        and wait_event_type = 'Lock'`.execute(log.db);
+        and wait_event_type = 'Lock' and pg_blocking_pids(pid) <> '{}'`.execute(log.db);
     return rows.length > 0;
   }
 
