@@ -59,10 +59,19 @@ export function createModel({ streams, routes, policies, mostAttempts }: ModelOp
   const buried = new Set<string>();
   const leases = new Map<string, Lease>();
   const condemned = new Set<string>();
+  const overtaken = new Set<string>();
   /** Leases of an hour before this one have run out. */
   let hour = 0;
 
   const destinationsOf = (event: DomainEvent): readonly string[] => routes[event.eventType] ?? [];
+
+  function laneOf(key: string): Readonly<{ before: readonly string[]; after: readonly string[] }> {
+    const [eventId = '', destination = ''] = key.split(' ');
+    const stream = [...committed.values()].find((events) => events.some((event) => event.eventId === eventId)) ?? [];
+    const keys = stream.map((event) => keyOf(event.eventId, destination));
+    const place = keys.indexOf(key);
+    return { before: keys.slice(0, place), after: keys.slice(place + 1) };
+  }
 
   function expectEarlierOnes(destination: string, earlier: readonly DomainEvent[], at: string): void {
     const missing = earlier
@@ -129,6 +138,7 @@ export function createModel({ streams, routes, policies, mostAttempts }: ModelOp
       leases.set(key, { relay, hour });
       if (redelivered) expect(buried.has(key), `${at} as redelivered, and it never was a dead letter`).toBe(true);
       else expectEarlierOnes(destination, stream.slice(0, event.version - 1), at);
+      if (overtaken.has(key)) expect(redelivered, `${at}, which later ones have overtaken, unmarked`).toBe(true);
       // Should the process die now, the next look at it makes it a dead letter.
       if (attempts >= mostAttempts) condemned.add(key);
     },
@@ -139,13 +149,13 @@ export function createModel({ streams, routes, policies, mostAttempts }: ModelOp
       if (leases.get(key)?.relay === relay) leases.delete(key);
     },
 
-    /** Behind a dead letter, where its destination lets nothing pass. */
-    isBlocked(key: string, dead: ReadonlySet<string>): boolean {
-      const [eventId, destination = ''] = key.split(' ');
-      if (policies[destination] !== 'block') return false;
-      const stream = [...committed.values()].find((events) => events.some((event) => event.eventId === eventId)) ?? [];
-      const place = stream.findIndex((event) => event.eventId === eventId);
-      return stream.slice(0, place).some((event) => dead.has(keyOf(event.eventId, destination)));
+    /** One of these deliveries is of the same aggregate, to the same destination, and earlier. */
+    standsBehind: (key: string, others: ReadonlySet<string>): boolean =>
+      laneOf(key).before.some((one) => others.has(one)),
+
+    /** Dead letters are sent again; those that later ones have overtaken are to come marked. */
+    sendAgain(dead: readonly string[], done: ReadonlySet<string>): void {
+      for (const key of dead) if (laneOf(key).after.some((one) => done.has(one))) overtaken.add(key);
     },
   };
 }
