@@ -18,16 +18,23 @@ const mayBePutBack = (delivery: RawBuilder<unknown>): RawBuilder<unknown> => sql
   where epoch.destination = ${delivery}.destination
     and ${delivery}.published_at >= epoch.safe_until - interval '1 minute')`;
 
-/** One batch of done deliveries. Skips what somebody has locked. @returns how many were deleted */
+/**
+ * One batch of done deliveries. Skips what somebody has locked, and keeps what has overtaken a dead letter: only by that
+ * row can it be told, when it is sent again, that it comes past its place. @returns how many were deleted
+ */
 export async function deleteDoneDeliveries(db: Db, limit = batchSize): Promise<number> {
   const deleted = await sql`
     delete from outbox using (
-      select id, destination from outbox
+      select id, destination from outbox done
       where published and published_at < now() - make_interval(hours => ${outboxHours})
-        and not ${mayBePutBack(sql`outbox`)}
+        and not ${mayBePutBack(sql`done`)}
+        and not exists (
+          select from outbox dead
+          where dead.destination = done.destination and dead.aggregate_id = done.aggregate_id
+            and not dead.published and dead.state = 'dead' and dead.version < done.version)
       order by published_at
       limit ${limit}
-      for update skip locked
+      for update of done skip locked
     ) old
     where outbox.id = old.id and outbox.destination = old.destination`.execute(db);
   return Number(deleted.numAffectedRows ?? 0n);

@@ -31,7 +31,8 @@ export function holdLanes(destination: string, wanted: RawBuilder<unknown>): Raw
 
 /**
  * What can go next in a lane and when (`ready`; infinity behind a dead letter): its first pending delivery, and each
- * that was sent again past its place, the earliest `limit + 1` of them.
+ * that was sent again past its place, the earliest `limit + 1` of them. `orphaned`: the last attempt has not told how it
+ * ended; once it is ready, its lease has run out.
  */
 export function candidatesOf(
   lane: RawBuilder<unknown>,
@@ -41,14 +42,16 @@ export function candidatesOf(
   const blocked = sql`exists (
     select from outbox o where ${inLane} and not o.published and o.state = 'dead' and o.version < head.version)`;
   return sql`
-    (select o.id, greatest(o.next_attempt_at, o.locked_until) as ready from outbox o
+    (select o.id, greatest(o.next_attempt_at, o.locked_until) as ready, o.locked_until is not null as orphaned
+      from outbox o
       where ${inLane} and o.redelivered and o.state = 'pending'
       order by greatest(o.next_attempt_at, o.locked_until)
       limit ${limit + 1})
     union all
     (select head.id,
         case when ${blockedByDead ? blocked : sql`false`} then 'infinity'
-          else greatest(head.next_attempt_at, head.locked_until) end
+          else greatest(head.next_attempt_at, head.locked_until) end,
+        head.locked_until is not null
       from (
         select o.id, o.version, o.next_attempt_at, o.locked_until, o.redelivered from outbox o
         where ${inLane} and not o.published and o.state = 'pending'

@@ -17,6 +17,8 @@ export type Claim = Readonly<{
 /**
  * Leases deliveries of lanes that are due: of each the one with no earlier undone delivery before it, and those that
  * were sent again past their place. The attempt is counted here, so that one which kills its process is counted as well.
+ * Whatever had its process die under it goes first, and alone: should it have been the cause, it takes no other delivery
+ * with it again, whose attempts would be counted up for nothing.
  */
 export async function claimDeliveries(db: Db, claim: Claim): Promise<readonly ClaimedRow[]> {
   for (;;) {
@@ -36,10 +38,14 @@ export function claimStatement(claim: Claim): RawBuilder<Partial<ClaimedRow> & R
   return sql`
     with ${holdLanes(destination, isDue)},
     candidates as materialized (
-      select held.aggregate_id, candidate.id, candidate.ready
+      select held.aggregate_id, candidate.id, candidate.ready, candidate.orphaned
       from held cross join lateral (${candidatesOf(sql`held.aggregate_id`, claim)}) candidate
     ),
-    taken as materialized (select id from candidates where ready <= now() order by ready limit ${limit}),
+    taken as materialized (
+      select id from candidates where ready <= now()
+      order by orphaned desc, ready
+      limit case when exists (select from candidates where ready <= now() and orphaned) then 1 else ${limit}::int end
+    ),
     leased as (
       update outbox set attempts = outbox.attempts + 1, locked_by = ${owner}, locked_until = ${leaseEnd}
       from taken

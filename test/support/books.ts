@@ -1,11 +1,10 @@
 // The books at rest, judged from the tables and from Temporal's list of runs, never from what a call has returned.
 import { sql } from 'kysely';
 import { expect } from 'vitest';
-import type { EventType } from '../../src/domain/catalogue.ts';
 import { orderSagaId } from '../../src/domain/saga-contract.ts';
 import type { Parts } from '../../src/processes/parts.ts';
 import { eventRoutes } from '../../src/sagas/event-routes.ts';
-import { lookAgain } from './relays.ts';
+import { expectDeliveriesToBalance } from './delivery-books.ts';
 import { eventually } from './saga-service.ts';
 
 /** What became of one order: its reservation's state, and its money. */
@@ -35,14 +34,6 @@ export async function booksOf({ db }: Parts, orderId: string): Promise<OrderBook
   return row;
 }
 
-/** Every delivery has left the queue. */
-export async function queueIsEmpty({ db }: Parts, milliseconds = 30_000): Promise<void> {
-  await eventually(async () => {
-    const row = await db.selectFrom('outbox').select('id').where('state', '=', 'pending').executeTakeFirst();
-    return row === undefined ? true : undefined;
-  }, milliseconds);
-}
-
 type BooksOptions = Readonly<{
   /** What `stock()` put there, by product; nobody has changed it since. */
   stocked: Readonly<Record<string, number>>;
@@ -55,15 +46,7 @@ type BooksOptions = Readonly<{
  */
 export async function expectBooksToBalance(parts: Parts, { stocked, dead = 0 }: BooksOptions): Promise<void> {
   const { db } = parts;
-  await queueIsEmpty(parts);
-  const events = await db.selectFrom('events').select(['id', 'event_type', 'aggregate_id']).execute();
-  const deliveries = await db.selectFrom('outbox').select(['id', 'destination', 'state']).execute();
-  const wanted = events.flatMap(({ id, event_type }) =>
-    eventRoutes[event_type as EventType].map((destination) => `${id} ${destination}`),
-  );
-  expect(deliveries.map(({ id, destination }) => `${id} ${destination}`).toSorted()).toEqual(wanted.toSorted());
-  expect(deliveries.filter(({ state }) => state === 'dead')).toHaveLength(dead);
-
+  await expectDeliveriesToBalance(parts, eventRoutes, dead);
   const orders = await db.selectFrom('orders').select(['order_id', 'status', 'total']).execute();
   for (const { order_id, status, total } of orders) {
     const books = await booksOf(parts, order_id);
@@ -90,9 +73,14 @@ export async function expectBooksToBalance(parts: Parts, { stocked, dead = 0 }: 
       reserved: 0,
     });
   }
+  const submitted = await db
+    .selectFrom('events')
+    .select('aggregate_id')
+    .where('event_type', '=', 'order.submitted')
+    .execute();
   await expectOneSagaEach(
     parts,
-    events.filter((event) => event.event_type === 'order.submitted').map((event) => event.aggregate_id),
+    submitted.map((event) => event.aggregate_id),
   );
 }
 
@@ -135,10 +123,4 @@ export async function runsOf({ temporal }: Parts, workflowId: string): Promise<r
     for await (const { runId } of temporal.workflow.list({ query: `WorkflowId = "${workflowId}"` })) runs.push(runId);
     return runs.length === 0 ? undefined : runs;
   });
-}
-
-/** What a minute's waiting does to the deliveries that a dead relay, or a lost database, has left claimed. */
-export async function letLeasesRunOut({ db }: Parts): Promise<void> {
-  await sql`update outbox set locked_until = now() - interval '1 second' where locked_until is not null`.execute(db);
-  await lookAgain(db);
 }

@@ -21,7 +21,11 @@ export const things = {
 } as const satisfies EventCatalogue;
 
 /** Two destinations, one, and none. */
-const thingRoutes: Routes = { 'thing.made': ['left', 'right'], 'thing.counted': ['left'], 'thing.noted': ['left'] };
+export const thingRoutes: Routes = {
+  'thing.made': ['left', 'right'],
+  'thing.counted': ['left'],
+  'thing.noted': ['left'],
+};
 
 export type EventLog = Readonly<{
   url: string;
@@ -34,8 +38,15 @@ export type EventLog = Readonly<{
   stop(): Promise<void>;
 }>;
 
-export async function startEventLog(options: Readonly<{ poolSize?: number }> = {}): Promise<EventLog> {
+export type EventLogOptions = Readonly<{
+  poolSize?: number;
+  /** Of the database, before anything connects. */
+  prepare?: (url: string) => Promise<void>;
+}>;
+
+export async function startEventLog(options: EventLogOptions = {}): Promise<EventLog> {
   const database = await createTestDatabase();
+  await options.prepare?.(database.url);
   const log = openEventLog(database.url, options);
   return {
     ...log,
@@ -47,7 +58,7 @@ export async function startEventLog(options: Readonly<{ poolSize?: number }> = {
 }
 
 /** On a database that is there, and stays. */
-export function openEventLog(url: string, options: Readonly<{ poolSize?: number }> = {}): EventLog {
+export function openEventLog(url: string, options: Pick<EventLogOptions, 'poolSize'> = {}): EventLog {
   const db = connectDatabase({
     url,
     poolSize: options.poolSize ?? 20,
@@ -90,6 +101,11 @@ export const counted = (aggregateId: string, n: number): DomainEvent => thing(ag
 export const noted = (aggregateId: string, payload: Readonly<Record<string, unknown>>): DomainEvent =>
   thing(aggregateId, 'thing.noted', payload);
 export const hidden = (aggregateId: string): DomainEvent => thing(aggregateId, 'thing.hidden', {});
+
+const poison = 'kills its process';
+/** A thing whose handler takes its process with it. */
+export const deadly = (aggregateId: string): DomainEvent => made(aggregateId, poison);
+export const killsItsProcess = ({ payload }: DomainEvent): boolean => (payload as { name?: string }).name === poison;
 
 /** As it comes out of the store, for what takes stored events and needs no store. */
 export const storedAt = (event: DomainEvent, version: number): StoredEvent => ({

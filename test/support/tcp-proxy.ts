@@ -10,6 +10,8 @@ export type TcpProxy = Readonly<{
   freeze(): void;
   /** The same, for the server's answers only: what it is told still arrives. */
   freezeAnswers(): void;
+  /** Once: what holds `text` goes through, and instead of the answer to it comes the end of the connection. */
+  loseAnswerTo(text: string): void;
   /** Takes connections again. */
   mend(): void;
   close(): Promise<void>;
@@ -22,6 +24,14 @@ export type Between = Readonly<{
 }>;
 const nothingBetween = (): Between => ({ fromClient: (bytes) => bytes, fromServer: (bytes) => bytes });
 
+/** To the server of a database. @returns the proxy, and the connection string that leads through it */
+export async function startDatabaseProxy(databaseUrl: string): Promise<Readonly<{ proxy: TcpProxy; url: string }>> {
+  const url = new URL(databaseUrl);
+  const proxy = await startTcpProxy({ host: url.hostname, port: Number(url.port) });
+  url.host = `127.0.0.1:${proxy.port}`;
+  return { proxy, url: url.href };
+}
+
 export async function startTcpProxy(
   target: Readonly<{ host: string; port: number }>,
   createBetween: () => Between = nothingBetween,
@@ -30,6 +40,7 @@ export async function startTcpProxy(
   const sockets = new Set<Socket>();
   const answering = new Set<Socket>();
   const frozen = new Set<Socket>();
+  let lost: string | undefined;
 
   const server = createServer({ allowHalfOpen: true }, (client) => {
     if (isCut) {
@@ -38,6 +49,12 @@ export async function startTcpProxy(
     }
     const upstream = connect({ ...target, allowHalfOpen: true });
     answering.add(upstream);
+    client.on('data', (bytes) => {
+      if (lost === undefined || !bytes.includes(lost)) return;
+      lost = undefined;
+      frozen.add(upstream);
+      upstream.once('data', () => client.destroy());
+    });
     const between = createBetween();
     for (const [from, to, change] of [
       [client, upstream, (bytes: Buffer) => between.fromClient(bytes, (own) => client.write(own))],
@@ -77,6 +94,9 @@ export async function startTcpProxy(
     },
     freezeAnswers() {
       for (const socket of answering) frozen.add(socket);
+    },
+    loseAnswerTo(text) {
+      lost = text;
     },
     mend() {
       isCut = false;

@@ -166,4 +166,5 @@ it('SIGTERM to a worker in the middle of a charge waits for it, and no attempt i
   console.log(`went on ${((performance.now() - before) / 1000).toFixed(1)} s after the next worker was told to start`);
   expect(await attempts()).toEqual([1]);
   expect(await booksOf(service.parts, orderId)).toMatchObject({ status: 'confirmed', captures: 1 });
+  await expectBooksToBalance(service.parts, { stocked });
 });

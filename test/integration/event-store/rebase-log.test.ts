@@ -10,7 +10,7 @@ import { StartupError } from '../../../src/platform/startup-error.ts';
 import { counted, made, newThing, startEventLog, type EventLog } from '../../support/event-log.ts';
 import { runMain } from '../../support/role-process.ts';
 import { eventually } from '../../support/saga-service.ts';
-import { startTcpProxy } from '../../support/tcp-proxy.ts';
+import { startDatabaseProxy } from '../../support/tcp-proxy.ts';
 
 let log: EventLog;
 beforeEach(async () => {
@@ -113,12 +113,9 @@ describe('a log whose ordering xids are ahead of the cluster', () => {
   it('ends a role that could not look at its boot, because the database was away', async () => {
     await fill();
     await restoreElsewhere();
-    const url = new URL(log.url);
-    const proxy = await startTcpProxy({ host: url.hostname, port: Number(url.port) });
+    const { proxy, url } = await startDatabaseProxy(log.url);
     proxy.cut();
-    url.hostname = '127.0.0.1';
-    url.port = String(proxy.port);
-    const ended = runMain(['relay'], { DATABASE_URL: url.href, TEMPORAL_ADDRESS: '127.0.0.1:1', LOG_LEVEL: 'info' });
+    const ended = runMain(['relay'], { DATABASE_URL: url, TEMPORAL_ADDRESS: '127.0.0.1:1', LOG_LEVEL: 'info' });
     await sleep(4_000);
     proxy.mend();
     const { code, stdout } = await ended;

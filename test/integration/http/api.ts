@@ -35,9 +35,13 @@ export type Api = Readonly<{
   close(): Promise<void>;
 }>;
 
-export async function startApi(parts: Partial<HttpDeps> = {}): Promise<Api> {
+/** @param way to the database, where it is not the straight one */
+export async function startApi(
+  parts: Partial<HttpDeps> = {},
+  way: (url: string) => Promise<string> = async (url) => await Promise.resolve(url),
+): Promise<Api> {
   const database = await createTestDatabase();
-  const db = connect(database.url);
+  const db = connect(await way(database.url));
   const lines: string[] = [];
   const served = await serve({ ...compose(db, lines), ...parts }, lines);
   return {

@@ -4,24 +4,14 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { figuresStatement } from '../../../src/outbox/outbox-figures.ts';
 import { claimStatement, completeDeliveries, claimDeliveries } from '../../../src/outbox/outbox-rows.ts';
 import { mendLanes } from '../../../src/outbox/lanes.ts';
+import { fillOutbox } from '../../support/backlog.ts';
 import { startEventLog, type EventLog } from '../../support/event-log.ts';
 
 const claim = { destination: 'left', owner: 'first', limit: 10, leaseSeconds: 60, blockedByDead: true };
 let log: EventLog;
 
-/** Rows of `aggregates` streams, `each` long, and their lanes, as if the relay had just looked. */
-async function fill(name: string, aggregates: number, each: number, state: 'done' | 'pending'): Promise<void> {
-  await sql`
-    insert into outbox (id, destination, event_type, aggregate_id, aggregate_type, version, payload, metadata,
-                        schema_version, occurred_at, position, state)
-    select uuidv7(), 'left', 'thing.counted', ${name}::text || '-' || a, 'thing', v, '{"n": 1}', '{"tenantId": "default"}',
-      2, now(), v, ${state}
-    from generate_series(1, ${aggregates}::int) a, generate_series(1, ${each}::int) v`.execute(log.db);
-  await sql`
-    insert into outbox_lanes (destination, aggregate_id, due_at)
-    select 'left', ${name}::text || '-' || a, ${state === 'done' ? null : new Date(0)}::timestamptz
-    from generate_series(1, ${aggregates}::int) a`.execute(log.db);
-}
+const fill = async (name: string, aggregates: number, each: number, state: 'done' | 'pending'): Promise<void> =>
+  await fillOutbox(log.db, { name, aggregates, each, state });
 
 type Node = Readonly<{
   'Node Type': string;

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { sql } from 'kysely';
 import { newId } from '../../../src/domain/ids.ts';
 import { deleteDoneDeliveries, deleteOldInboxRows } from '../../../src/outbox/clean-up.ts';
+import { retryDeadLetters } from '../../../src/outbox/outbox-admin.ts';
 import { startSagaService, type SagaService } from '../../support/saga-service.ts';
 
 let service: SagaService;
@@ -23,14 +24,14 @@ async function settledUntil(hoursAgo: number): Promise<void> {
     values ('bus', 'test', ${newId()}, now() - make_interval(hours => ${hoursAgo}))`.execute(service.parts.db);
 }
 
-type Given = Readonly<{ state: 'done' | 'dead' | 'pending'; hours: number }>;
+type Given = Readonly<{ state: 'done' | 'dead' | 'pending'; hours: number; aggregateId?: string; version?: number }>;
 
-async function delivery({ state, hours }: Given): Promise<string> {
+async function delivery({ state, hours, aggregateId, version = 1 }: Given): Promise<string> {
   const id = newId();
   await sql`
     insert into outbox (id, destination, event_type, aggregate_id, aggregate_type, version, payload, metadata,
                         schema_version, occurred_at, position, state, published_at)
-    values (${id}, 'bus', 'order.created', ${id}, 'order', 1, '{}', '{}', 1, now(), 1, ${state},
+    values (${id}, 'bus', 'order.created', ${aggregateId ?? id}, 'order', ${version}, '{}', '{"tenantId": "default"}', 1, now(), 1, ${state},
             case when ${state} = 'done' then now() - make_interval(hours => ${hours}) end)`.execute(service.parts.db);
   return id;
 }
@@ -64,6 +65,20 @@ describe('the clean-up of the outbox', () => {
     const kept = await delivery({ state: 'done', hours: 99 });
     expect(await deleteDoneDeliveries(service.parts.db)).toBe(1);
     expect(await outboxIds()).toEqual([kept]);
+  });
+
+  it('keeps what has overtaken a dead letter, so that this one is told to come late, however late', async () => {
+    const aggregateId = newId();
+    await delivery({ state: 'done', hours: 1000, aggregateId, version: 1 });
+    const dead = await delivery({ state: 'dead', hours: 1000, aggregateId, version: 2 });
+    const after = await delivery({ state: 'done', hours: 1000, aggregateId, version: 3 });
+    expect(await deleteDoneDeliveries(service.parts.db)).toBe(1);
+    expect(await outboxIds()).toEqual([dead, after].toSorted());
+    expect(await retryDeadLetters(service.parts.db, { tenantId: 'default', destination: 'bus' })).toBe(1);
+    const rows = await service.parts.db.selectFrom('outbox').select('redelivered').where('id', '=', dead).execute();
+    expect(rows).toEqual([{ redelivered: true }]);
+    expect(await deleteDoneDeliveries(service.parts.db)).toBe(1);
+    expect(await outboxIds()).toEqual([dead]);
   });
 
   it('goes in batches, the oldest first, and waits for nobody', async () => {

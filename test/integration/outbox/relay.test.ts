@@ -516,6 +516,23 @@ describe('a lease', () => {
     expect(await rowsOf(id)).toMatchObject([{ state: 'dead', last_error: 'no attempt of 3 came to an end' }]);
   });
 
+  it('whose owner died gives its delivery out first, and alone, so that it takes no other with it again', async () => {
+    const ids = Array.from({ length: 3 }, newThing);
+    for (const id of ids) await log.store.append(counted(id, 1));
+    expect(await claimDeliveries(log.db, claim)).toHaveLength(3);
+    await letTimePass();
+    const fresh = newThing();
+    await log.store.append(counted(fresh, 1));
+    const claimed: string[][] = [];
+    for (let n = 2; n <= 5; n += 1) {
+      const rows = await claimDeliveries(log.db, { ...claim, owner: `relay-${n}` });
+      claimed.push(rows.map((row) => row.aggregate_id));
+    }
+    expect(claimed.map((some) => some.length)).toEqual([1, 1, 1, 1]);
+    expect(claimed.slice(0, 3).flat().toSorted()).toEqual(ids.toSorted());
+    expect(claimed[3]).toEqual([fresh]);
+  });
+
   it('that has run out is taken over, and then what the late owner reports hits nothing', async () => {
     const id = newThing();
     await log.store.append(counted(id, 1));
