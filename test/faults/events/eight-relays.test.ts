@@ -12,7 +12,7 @@ const relayCount = 8;
 const aggregates = 1_000;
 const eventsEach = 20;
 const total = aggregates * eventsEach;
-const limitMilliseconds = 240_000;
+const limitMilliseconds = 480_000;
 
 let log: EventLog;
 beforeAll(async () => {
