@@ -26,6 +26,11 @@ export type WakeUpDeps = Readonly<{
   listenUrl: string | undefined;
 }>;
 
+/** Wakes the loops of every process, from one that runs none and may end at once. */
+export async function notifyLoops(db: Db): Promise<void> {
+  await sql`select pg_notify(${channel}, '')`.execute(db);
+}
+
 export function createWakeUp({ db, logger, listenUrl }: WakeUpDeps): WakeUp {
   const waiting = new Set<() => void>();
   const closed = new AbortController();
@@ -39,7 +44,7 @@ export function createWakeUp({ db, logger, listenUrl }: WakeUpDeps): WakeUp {
   };
   const sendNotify = (): void => {
     notify = undefined;
-    notified = sql`select pg_notify(${channel}, '')`.execute(db).catch((error: unknown) => {
+    notified = notifyLoops(db).catch((error: unknown) => {
       logger.debug({ err: error }, 'NOTIFY failed; polling finds the work');
     });
   };

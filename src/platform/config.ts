@@ -2,7 +2,19 @@
 import { z } from 'zod';
 import { StartupError } from './startup-error.ts';
 
-export const roles = ['api', 'worker', 'relay', 'consumer', 'all', 'dev', 'migrate', 'rebase-log', 'demo'] as const;
+export const roles = [
+  'api',
+  'worker',
+  'relay',
+  'consumer',
+  'all',
+  'dev',
+  'migrate',
+  'rebase-log',
+  'outbox',
+  'subscriptions',
+  'demo',
+] as const;
 export type Role = (typeof roles)[number];
 
 const port = z.coerce.number().int().min(1).max(65_535);
@@ -72,6 +84,8 @@ const needs: Readonly<Record<Role, readonly (keyof Environment)[]>> = {
   all: ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PAYMENTS_WEBHOOK_SECRET'],
   migrate: ['DATABASE_URL'],
   'rebase-log': ['DATABASE_URL'],
+  outbox: ['DATABASE_URL'],
+  subscriptions: ['DATABASE_URL'],
   dev: [],
   demo: [],
 };

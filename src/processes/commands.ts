@@ -1,12 +1,15 @@
-// The command line: `node src/main.ts ROLE`.
+// The command line: `node src/main.ts ROLE`, and what follows it for the two that take more.
 import { inspect } from 'node:util';
 import { rebaseLog } from '../event-store/rebase-log.ts';
 import { readSettings, roles, type Role } from '../platform/config.ts';
+import type { Db } from '../platform/database.ts';
 import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
 import { createLogger } from '../platform/logger.ts';
 import { migrateToLatest, withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
-import { startRole, type ServiceRole } from './roles.ts';
+import { parseOutboxCommand, runOutboxCommand } from './outbox-command.ts';
+import type { ServiceRole } from './roles.ts';
+import { parseSubscriptionsCommand, runSubscriptionsCommand } from './subscriptions-command.ts';
 
 const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join(', ')}`;
 
@@ -18,9 +21,11 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
   // Whoever read our output may go (`npm run demo | head`); the service does not go with it.
   process.stdout.on('error', () => undefined);
   try {
-    const role = roles.find((known) => known === args[0]);
-    if (role === undefined || args.length !== 1) throw new StartupError(`${usage}.`);
-    await run(role, parentPid);
+    const [name, ...more] = args;
+    const role = roles.find((known) => known === name);
+    const takesMore = role === 'outbox' || role === 'subscriptions';
+    if (role === undefined || (more.length > 0 && !takesMore)) throw new StartupError(`${usage}.`);
+    await run(role, more, parentPid);
     // 0, or what `dev` has set because a server of its own died.
     process.exit();
   } catch (error) {
@@ -30,7 +35,7 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
   }
 }
 
-async function run(role: Role, parentPid: number): Promise<void> {
+async function run(role: Role, args: readonly string[], parentPid: number): Promise<void> {
   switch (role) {
     case 'api':
     case 'worker':
@@ -50,6 +55,16 @@ async function run(role: Role, parentPid: number): Promise<void> {
       process.stdout.write(moved === 0 ? nothing : `Rebased ${moved} events.\n`);
       break;
     }
+    case 'outbox': {
+      const command = parseOutboxCommand(args);
+      await answerFromDatabase(role, async (db) => await runOutboxCommand(db, command));
+      break;
+    }
+    case 'subscriptions': {
+      const command = parseSubscriptionsCommand(args);
+      await answerFromDatabase(role, async (db) => await runSubscriptionsCommand(db, command));
+      break;
+    }
     // Loaded on demand: an image for production has no embedded PostgreSQL.
     case 'dev':
       await (await import('./dev.ts')).runDev({ playDemo: false, parentPid });
@@ -60,10 +75,16 @@ async function run(role: Role, parentPid: number): Promise<void> {
   }
 }
 
+async function answerFromDatabase(role: Role, work: (db: Db) => Promise<string>): Promise<void> {
+  process.stdout.write(await withDatabase(readSettings(role).databaseUrl ?? '', role, work));
+}
+
 async function serve(role: ServiceRole): Promise<void> {
   const stop = listenForStop();
   const settings = readSettings(role);
   const logger = createLogger({ level: settings.logLevel, role });
+  // Loaded on demand: a command that looks something up need not wait for Temporal's packages.
+  const { startRole } = await import('./roles.ts');
   const running = await startRole(role, settings, logger);
   await runUntilStopped(running, { stop, graceSeconds: settings.shutdownGraceSeconds + 5, logger });
 }

@@ -5,7 +5,7 @@ import { productSalesSubscription } from '../orders/product-sales.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Parts } from './parts.ts';
 
-const subscriptions: readonly Subscription[] = [productSalesSubscription];
+export const subscriptions: readonly Subscription[] = [productSalesSubscription];
 
 export type RunningSubscriptions = Running & Readonly<{ loops: Readonly<Record<string, LoopWithAge>> }>;
 type LoopWithAge = Readonly<{ loopAgeMilliseconds(): number | undefined }>;

@@ -19,6 +19,8 @@ const needs: Readonly<Record<Role, readonly Name[]>> = {
   all: ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PAYMENTS_WEBHOOK_SECRET'],
   migrate: ['DATABASE_URL'],
   'rebase-log': ['DATABASE_URL'],
+  outbox: ['DATABASE_URL'],
+  subscriptions: ['DATABASE_URL'],
   dev: [],
   demo: [],
 };
