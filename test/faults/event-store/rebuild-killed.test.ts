@@ -9,7 +9,7 @@ import { createRoleProcesses, runMain, type RoleProcesses } from '../../support/
 import { eventually, metadata, startSagaService, type SagaService } from '../../support/saga-service.ts';
 
 const name = 'orders.product-sales';
-const orders = 2_000;
+const orders = 1_200;
 let service: SagaService;
 let roles: RoleProcesses;
 beforeEach(async () => {
@@ -99,7 +99,7 @@ it('goes on where it was after a kill -9, takes up what is sold meanwhile, and c
   });
   expect(command).toMatchObject({ code: 0, stderr: '' });
   await sellOne();
-  const begun = await until(({ applied, replaying }) => replaying && applied >= 400 && applied < all.applied - 1_000);
+  const begun = await until(({ applied, replaying }) => replaying && applied >= 200 && applied < all.applied - 800);
   await first.kill();
   const killed = await progress();
   expect(killed.replaying).toBe(true);
