@@ -62,18 +62,25 @@ export function createSubscription(
         return page.events.length;
       });
     },
-    async rebuild() {
-      await ensureCheckpoint(db, subscription);
-      await db.transaction().execute(async (tx) => {
-        const checkpoint = await lockCheckpoint(tx, name, 'wait');
-        if (checkpoint === undefined) throw new Error(`subscription ${name} has no checkpoint`);
-        await subscription.reset(tx);
-        // What an interrupted rebuild still had to go over stays a replay.
-        await beginReplay(tx, name, checkpoint.replayUntil ?? checkpoint.cursor);
-      });
-    },
+    rebuild: async () => await rebuildSubscription(db, subscription),
     lag: async () => await countAfter(db, name),
   };
+}
+
+/**
+ * From any process, while another runs the subscription: waits for its batch, which is short, and from its next one on
+ * it goes over the log again. Emptied and sent back in one transaction, so that a crash leaves it as it was, or begun.
+ */
+export async function rebuildSubscription(db: Db, subscription: Subscription): Promise<void> {
+  const { name } = subscription;
+  await ensureCheckpoint(db, subscription);
+  await db.transaction().execute(async (tx) => {
+    const checkpoint = await lockCheckpoint(tx, name, 'wait');
+    if (checkpoint === undefined) throw new Error(`subscription ${name} has no checkpoint`);
+    await subscription.reset(tx);
+    // What an interrupted rebuild still had to go over stays a replay.
+    await beginReplay(tx, name, checkpoint.replayUntil ?? checkpoint.cursor);
+  });
 }
 
 async function ensureCheckpoint(db: Db, { name, startFrom }: Subscription): Promise<void> {

@@ -23,8 +23,10 @@ export type DeliveryView = Readonly<{
 export type DeliveryCursor = Readonly<{ position: string; destination: string }>;
 
 export type DeliveryFilter = Readonly<{
-  tenantId: string;
-  state: 'pending' | 'dead';
+  /** Undefined: of all tenants, for whoever runs the service. */
+  tenantId: string | undefined;
+  /** Undefined: both. */
+  state: 'pending' | 'dead' | undefined;
   destination?: string | undefined;
   limit: number;
   after?: DeliveryCursor | undefined;
@@ -47,7 +49,8 @@ export async function listDeliveries(
           and earlier.version < outbox.version and not earlier.published
           and (earlier.state = 'pending' or earlier.destination = any(${blocking}::text[]))) as "waitsForEarlier"
     from outbox
-    where not published and state = ${state} and metadata ->> 'tenantId' = ${tenantId}
+    where not published and (${state ?? null}::text is null or state = ${state ?? null})
+      and (${tenantId ?? null}::text is null or metadata ->> 'tenantId' = ${tenantId ?? null})
       and (${destination ?? null}::text is null or destination = ${destination ?? null})
       and (${after?.position ?? null}::bigint is null or (position, destination)
         > (${after?.position ?? null}::bigint, ${after?.destination ?? null}))
@@ -63,18 +66,19 @@ export async function listDeliveries(
 }
 
 /**
- * Sends dead letters again, with their attempts from the start. One that later events of its aggregate have overtaken,
- * or are just overtaking,
- * is marked as redelivered, and no longer waits for its place.
+ * Sends dead letters again, of one tenant or, where that is undefined, of all, with their attempts from the start. One
+ * that later events of its aggregate have overtaken, or are just overtaking, is marked as redelivered, and no longer
+ * waits for its place.
  * @returns how many; 0 where there is no such dead letter
  */
 export async function retryDeadLetters(
   db: Db,
-  of: Readonly<{ tenantId: string; destination: string; eventId?: string | undefined }>,
+  of: Readonly<{ tenantId: string | undefined; destination: string; eventId?: string | undefined }>,
 ): Promise<number> {
   return await changeRows(db, {
     destination: of.destination,
-    where: sql`outbox.state = 'dead' and not outbox.published and outbox.metadata ->> 'tenantId' = ${of.tenantId}
+    where: sql`outbox.state = 'dead' and not outbox.published
+      and (${of.tenantId ?? null}::text is null or outbox.metadata ->> 'tenantId' = ${of.tenantId ?? null})
       and (${of.eventId ?? null}::uuid is null or outbox.id = ${of.eventId ?? null}::uuid)`,
     set: sql`state = 'pending', attempts = 0, next_attempt_at = now(),
       redelivered = exists (

@@ -27,6 +27,11 @@ export type WakeUpDeps = Readonly<{
   listenerPace?: ListenerPace;
 }>;
 
+/** Wakes the loops of every process, from one that runs none and may end at once. */
+export async function notifyLoops(db: Db): Promise<void> {
+  await sql`select pg_notify(${channel}, '')`.execute(db);
+}
+
 export function createWakeUp({ db, logger, listenUrl, listenerPace }: WakeUpDeps): WakeUp {
   const waiting = new Set<() => void>();
   const closed = new AbortController();
@@ -40,7 +45,7 @@ export function createWakeUp({ db, logger, listenUrl, listenerPace }: WakeUpDeps
   };
   const sendNotify = (): void => {
     notify = undefined;
-    notified = sql`select pg_notify(${channel}, '')`.execute(db).catch((error: unknown) => {
+    notified = notifyLoops(db).catch((error: unknown) => {
       logger.debug({ err: error }, 'NOTIFY failed; polling finds the work');
     });
   };

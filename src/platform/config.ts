@@ -12,6 +12,8 @@ export const roles = [
   'migrate',
   'rebase-log',
   'bundle',
+  'outbox',
+  'subscriptions',
   'demo',
 ] as const;
 export type Role = (typeof roles)[number];
@@ -93,6 +95,8 @@ const needs: Readonly<Record<Role, readonly (keyof Environment)[]>> = {
   migrate: ['DATABASE_URL'],
   'rebase-log': ['DATABASE_URL'],
   bundle: ['WORKFLOW_BUNDLE'],
+  outbox: ['DATABASE_URL'],
+  subscriptions: ['DATABASE_URL'],
   dev: [],
   demo: [],
 };

@@ -2,6 +2,7 @@
 // advisory lock in its transaction.
 import { readdir } from 'node:fs/promises';
 import { Migrator, type Migration, type MigrationResultSet } from 'kysely/migration';
+import type { Role } from './config.ts';
 import { connectDatabase, isDatabaseUnavailable, type Db } from './database.ts';
 import { StartupError } from './startup-error.ts';
 
@@ -18,11 +19,7 @@ async function readMigrations(): Promise<Record<string, Migration>> {
 const migratorFor = (db: Db): Migrator => new Migrator({ db, provider: { getMigrations: readMigrations } });
 
 /** For a command that does one thing and ends. @throws StartupError where the database does not serve us */
-export async function withDatabase<T>(
-  databaseUrl: string,
-  command: 'migrate' | 'rebase-log',
-  work: (db: Db) => Promise<T>,
-): Promise<T> {
+export async function withDatabase<T>(databaseUrl: string, command: Role, work: (db: Db) => Promise<T>): Promise<T> {
   const onIdleError = (): void => {};
   const db = connectDatabase({ url: databaseUrl, poolSize: 2, applicationName: `athyper-${command}`, onIdleError });
   try {

@@ -1,14 +1,15 @@
-// The command line: `node src/main.ts ROLE`.
+// The command line: `node src/main.ts ROLE`, and what follows it for the two that take more.
 import { inspect } from 'node:util';
 import { rebaseLog } from '../event-store/rebase-log.ts';
 import { readSettings, roles, type Role } from '../platform/config.ts';
+import type { Db } from '../platform/database.ts';
 import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
 import { createLogger } from '../platform/logger.ts';
 import { migrateToLatest, withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
-import { required } from './parts.ts';
-import { startRole, type ServiceRole } from './roles.ts';
-import { writeWorkflowBundle } from './workflow-bundle.ts';
+import { parseOutboxCommand, runOutboxCommand } from './outbox-command.ts';
+import type { ServiceRole } from './roles.ts';
+import { parseSubscriptionsCommand, runSubscriptionsCommand } from './subscriptions-command.ts';
 
 const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join(', ')}`;
 
@@ -20,9 +21,11 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
   // Whoever read our output may go (`npm run demo | head`); the service does not go with it.
   process.stdout.on('error', () => undefined);
   try {
-    const role = roles.find((known) => known === args[0]);
-    if (role === undefined || args.length !== 1) throw new StartupError(`${usage}.`);
-    await run(role, parentPid);
+    const [name, ...more] = args;
+    const role = roles.find((known) => known === name);
+    const takesMore = role === 'outbox' || role === 'subscriptions';
+    if (role === undefined || (more.length > 0 && !takesMore)) throw new StartupError(`${usage}.`);
+    await run(role, more, parentPid);
     // 0, or what `dev` has set because a server of its own died.
     process.exit();
   } catch (error) {
@@ -32,7 +35,7 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
   }
 }
 
-async function run(role: Role, parentPid: number): Promise<void> {
+async function run(role: Role, args: readonly string[], parentPid: number): Promise<void> {
   switch (role) {
     case 'api':
     case 'worker':
@@ -53,9 +56,21 @@ async function run(role: Role, parentPid: number): Promise<void> {
       break;
     }
     case 'bundle': {
-      const path = required(readSettings(role).workflowBundle, 'WORKFLOW_BUNDLE');
+      // Loaded on demand: the bundler is large.
+      const { writeWorkflowBundle } = await import('./workflow-bundle.ts');
+      const path = readSettings(role).workflowBundle ?? '';
       const { sdk, code } = await writeWorkflowBundle(path);
       process.stdout.write(`Bundled the workflows with Temporal's SDK ${sdk}: ${path} (sha256 ${code}).\n`);
+      break;
+    }
+    case 'outbox': {
+      const command = parseOutboxCommand(args);
+      await answerFromDatabase(role, async (db) => await runOutboxCommand(db, command));
+      break;
+    }
+    case 'subscriptions': {
+      const command = parseSubscriptionsCommand(args);
+      await answerFromDatabase(role, async (db) => await runSubscriptionsCommand(db, command));
       break;
     }
     // Loaded on demand: an image for production has no embedded PostgreSQL.
@@ -68,10 +83,16 @@ async function run(role: Role, parentPid: number): Promise<void> {
   }
 }
 
+async function answerFromDatabase(role: Role, work: (db: Db) => Promise<string>): Promise<void> {
+  process.stdout.write(await withDatabase(readSettings(role).databaseUrl ?? '', role, work));
+}
+
 async function serve(role: ServiceRole): Promise<void> {
   const stop = listenForStop();
   const settings = readSettings(role);
   const logger = createLogger({ level: settings.logLevel, role });
+  // Loaded on demand: a command that looks something up need not wait for Temporal's packages.
+  const { startRole } = await import('./roles.ts');
   const running = await startRole(role, settings, logger);
   await runUntilStopped(running, { stop, graceSeconds: settings.shutdownGraceSeconds + 5, logger });
 }

@@ -91,7 +91,13 @@ describe('/metrics', () => {
     await holdDestination(service.parts.db, 'bus', false);
     // The ninth attempt, which is tried again, and the tenth, the last.
     await until((metrics) => metrics.value('outbox_attempts_total', { ...bus, outcome: 'failed' }) === 1);
-    await sql`update outbox set next_attempt_at = now() where id = ${eventId}`.execute(service.parts.db);
+    // Recorded only after it was counted, and with a back-off of minutes.
+    await eventually(async () => {
+      const { rows } = await sql`
+        update outbox set next_attempt_at = now()
+        where id = ${eventId} and attempts = 9 and locked_by is null returning id`.execute(service.parts.db);
+      return rows.length === 1 ? true : undefined;
+    });
     await lookAgain(service.parts.db);
     const dead = await until((metrics) => metrics.value('outbox_dead', bus) === 1);
     expect(dead.value('outbox_attempts_total', { ...bus, outcome: 'dead' })).toBe(1);

@@ -22,7 +22,7 @@ it('say what waits and for how long, what is dead, and what that holds up', asyn
   ]);
   const [thing, other] = [newThing(), newThing()];
   await log.store.append([counted(thing, 1), counted(thing, 2)]);
-  await log.store.append(counted(other, 1));
+  await log.store.append([counted(other, 1), counted(other, 2)]);
   const relay = createTestRelay(log, {
     afterDeadLetter: 'block',
     mostAttempts: 1,

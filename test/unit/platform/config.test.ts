@@ -21,6 +21,8 @@ const needs: Readonly<Record<Role, readonly Name[]>> = {
   migrate: ['DATABASE_URL'],
   'rebase-log': ['DATABASE_URL'],
   bundle: ['WORKFLOW_BUNDLE'],
+  outbox: ['DATABASE_URL'],
+  subscriptions: ['DATABASE_URL'],
   dev: [],
   demo: [],
 };

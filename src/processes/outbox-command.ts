@@ -1,0 +1,155 @@
+// `main.ts outbox …`: what waits, what is dead, and what to do about it, for an operator with a shell. Over all tenants.
+import { parseArgs } from 'node:util';
+import { isId } from '../domain/ids.ts';
+import { holdDestination, listDeliveries, retryDeadLetters, type DeliveryView } from '../outbox/outbox-admin.ts';
+import { notifyLoops } from '../outbox/wake-up.ts';
+import type { Db } from '../platform/database.ts';
+import { StartupError } from '../platform/startup-error.ts';
+import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { tableOf } from './table.ts';
+
+const usage =
+  'usage: outbox list [--destination D] [--state pending|dead] [--limit N] | outbox retry EVENT_ID DESTINATION | ' +
+  'outbox retry DESTINATION --all | outbox pause DESTINATION | outbox resume DESTINATION; each takes --json';
+
+type Output = Readonly<{ json: boolean }>;
+export type OutboxCommand = Output &
+  (
+    | Readonly<{
+        kind: 'list';
+        destination: string | undefined;
+        state: 'pending' | 'dead' | undefined;
+        limit: number;
+      }>
+    | Readonly<{ kind: 'retry'; destination: string; eventId: string | undefined }>
+    | Readonly<{ kind: 'hold'; destination: string; paused: boolean }>
+  );
+
+const destinations = Object.keys(afterDeadLetter);
+const blocking = Object.entries(afterDeadLetter).flatMap(([name, policy]) => (policy === 'block' ? [name] : []));
+const defaultLimit = '100';
+
+const options = {
+  destination: { type: 'string' },
+  state: { type: 'string' },
+  limit: { type: 'string' },
+  all: { type: 'boolean' },
+  json: { type: 'boolean', default: false },
+} as const;
+
+/** @throws StartupError one line, with the usage, where it is not to be understood */
+export function parseOutboxCommand(args: readonly string[]): OutboxCommand {
+  const { values, positionals } = parsed(args);
+  const [verb, ...names] = positionals;
+  const { json, all = false } = values;
+  if (verb !== 'list' && (values.destination ?? values.state ?? values.limit) !== undefined) throw wrong();
+  if (verb !== 'retry' && all) throw wrong();
+  const [first, second] = names;
+  switch (verb) {
+    case 'list': {
+      if (names.length > 0) throw wrong();
+      const destination = values.destination === undefined ? undefined : known(values.destination);
+      return { kind: 'list', destination, state: stateOf(values.state), limit: limitOf(values.limit), json };
+    }
+    case 'retry':
+      if (first === undefined || names.length !== (all ? 1 : 2)) throw wrong();
+      if (all) return { kind: 'retry', destination: known(first), eventId: undefined, json };
+      if (!isId(first)) throw wrong(`${first} is no event's id`);
+      return { kind: 'retry', destination: known(second ?? ''), eventId: first, json };
+    case 'pause':
+    case 'resume':
+      if (first === undefined || names.length !== 1) throw wrong();
+      return { kind: 'hold', destination: known(first), paused: verb === 'pause', json };
+    default:
+      throw wrong();
+  }
+}
+
+function parsed(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true });
+  } catch (error) {
+    throw wrong(error instanceof Error ? error.message : String(error));
+  }
+}
+
+const wrong = (why?: string): StartupError => new StartupError(`${why === undefined ? '' : `${why}; `}${usage}.`);
+
+/** A misspelt one would be held for ever without anybody noticing. */
+function known(destination: string): string {
+  if (destinations.includes(destination)) return destination;
+  throw wrong(`there is no destination ${destination}, there are ${destinations.join(' and ')}`);
+}
+
+function stateOf(text: string | undefined): 'pending' | 'dead' | undefined {
+  if (text === undefined || text === 'pending' || text === 'dead') return text;
+  throw wrong(`there is no state ${text}`);
+}
+
+function limitOf(text = defaultLimit): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
+  throw wrong(`--limit ${text} is not a number from 1 to 999999`);
+}
+
+/**
+ * Relays that run are woken; they take up what is sent again, or stop claiming what is held, at once.
+ * @returns what to print
+ * @throws StartupError where there is no such dead letter
+ */
+export async function runOutboxCommand(db: Db, command: OutboxCommand): Promise<string> {
+  switch (command.kind) {
+    case 'list': {
+      const { destination, state, limit } = command;
+      const { deliveries, next } = await listDeliveries(db, {
+        tenantId: undefined,
+        destination,
+        state,
+        limit,
+        blocking,
+      });
+      if (command.json) return asJson({ deliveries, more: next !== undefined });
+      return listed(deliveries) + (next === undefined ? '' : `… and more: --limit shows more than ${limit}.\n`);
+    }
+    case 'retry': {
+      const { destination, eventId } = command;
+      const retried = await retryDeadLetters(db, { tenantId: undefined, destination, eventId });
+      if (retried === 0 && eventId !== undefined) {
+        throw new StartupError(`Event ${eventId} is no dead letter of ${destination}.`);
+      }
+      await notifyLoops(db);
+      if (command.json) return asJson({ destination, retried });
+      return `${retried} dead ${retried === 1 ? 'letter' : 'letters'} of ${destination} will be sent again.\n`;
+    }
+    case 'hold': {
+      const { destination, paused } = command;
+      await holdDestination(db, destination, paused);
+      await notifyLoops(db);
+      if (command.json) return asJson({ destination, paused });
+      return paused
+        ? `${destination} is paused: it gets nothing until it is resumed.\n`
+        : `${destination} is resumed.\n`;
+    }
+  }
+}
+
+const asJson = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
+
+const head = ['EVENT ID', 'DESTINATION', 'TYPE', 'AGGREGATE', 'VERSION', 'STATE', 'ATTEMPTS', 'CREATED', 'LAST ERROR'];
+/** Of an error; --json has all of it. */
+const mostCharacters = 100;
+
+function listed(deliveries: readonly DeliveryView[]): string {
+  if (deliveries.length === 0) return 'There is none.\n';
+  const rows = deliveries.map((delivery) => [
+    delivery.eventId,
+    delivery.destination,
+    delivery.eventType,
+    delivery.aggregateId,
+    String(delivery.version),
+    delivery.waitsForEarlier ? 'waiting' : delivery.state,
+    String(delivery.attempts),
+    delivery.createdAt.toISOString(),
+    (delivery.lastError ?? '').replaceAll(/\s+/g, ' ').slice(0, mostCharacters),
+  ]);
+  return tableOf(head, rows);
+}
