@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { lookAtRedis } from '../../../src/bus/redis-epoch.ts';
 import { partitionOf, streamOf, toWire } from '../../../src/bus/redis-streams.ts';
 import type { Deliver } from '../../../src/outbox/delivery.ts';
 import { redeliverSince } from '../../../src/outbox/redeliver-since.ts';
@@ -135,6 +136,8 @@ describe('a Redis that is wiped', () => {
     await untilDone();
     const before = await epoch();
     await wipe(admin, prefix);
+    // Both are refused, and so both look at once.
+    await Promise.allSettled(both.map(async ({ bus }) => await bus.deliver(storedAt(counted(id, 21), 21))));
     await append(id, 21, 25);
     await untilDone();
     expect(new Set((await rows()).map(({ attempts }) => attempts))).toEqual(new Set([1]));
@@ -274,6 +277,7 @@ describe('the first start', () => {
     await append(newThing(), 1, 1);
     await untilDone();
     expect((await epoch())?.isSafe).toBe(false);
+    expect((await lookAtRedis(admin, prefix, [stream])).oldest).toEqual([undefined]);
     consumer();
     await untilEffects(id, 1);
     await untilSafe();
