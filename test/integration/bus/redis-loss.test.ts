@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { lookAtRedis } from '../../../src/bus/redis-epoch.ts';
 import { partitionOf, streamOf, toWire } from '../../../src/bus/redis-streams.ts';
 import type { Deliver } from '../../../src/outbox/delivery.ts';
+import { beginEpoch, holdEpoch, readEpoch } from '../../../src/outbox/delivery-epochs.ts';
 import { redeliverSince } from '../../../src/outbox/redeliver-since.ts';
 import { retireStores } from '../../../src/outbox/retire-stores.ts';
 import { effectsOf, recorder, tableOfEffects } from '../../support/effects.ts';
@@ -179,9 +180,16 @@ describe('a Redis that is wiped', () => {
     await slow.hold.reached;
     await wipe(admin, prefix);
     await eventually(async () => (refills(slow, first).length === 1 ? true : undefined));
-    // The slow relay's own process knows the new epoch by now.
-    await eventually(async () => ((await admin.get(`${prefix}:epoch`)) === (await epoch())?.epoch ? true : undefined));
-    await slow.bus.begin();
+    // The slow relay's own process knows the new epoch by now, and delivers what is claimed under it.
+    let other = newThing();
+    while (partitionOf(other) === partitionOf(id)) other = newThing();
+    await eventually(
+      async () =>
+        await slow.bus.deliver(storedAt(counted(other, 1), 1)).then(
+          () => true,
+          () => undefined,
+        ),
+    );
     slow.hold.release();
     await round;
     expect(await admin.xlen(streamOf(prefix, partitionOf(id)))).toBe(0);
@@ -219,6 +227,22 @@ describe('a refill', () => {
     });
     expect(rest).toEqual({ published: 12 - put, claimed: 0 });
     expect((await rows()).every(({ state }) => state === 'pending')).toBe(true);
+  });
+
+  it('is done by one holder at a time, and by the next one when that one is silent', async () => {
+    const ref = { destination: 'left', store: prefix };
+    const { epoch: stored } = await readEpoch(log.db, ref);
+    const [first, second] = [
+      { ...ref, epoch: stored, holder: 'first' },
+      { ...ref, epoch: stored, holder: 'second' },
+    ];
+    expect(await holdEpoch(log.db, first)).toBe(true);
+    expect(await holdEpoch(log.db, second)).toBe(false);
+    expect(await beginEpoch(log.db, second)).toBeUndefined();
+    await sql`update delivery_epochs set held_until = now()`.execute(log.db);
+    expect(await holdEpoch(log.db, second)).toBe(true);
+    expect(await beginEpoch(log.db, first)).toBeUndefined();
+    expect(await epoch()).toMatchObject({ epoch: stored });
   });
 
   it('waits for a lane that somebody else writes to', async () => {
