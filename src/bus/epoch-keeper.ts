@@ -11,6 +11,7 @@ import {
   type Hold,
   type StoredEpoch,
 } from '../outbox/delivery-epochs.ts';
+import { describeError } from '../outbox/delivery.ts';
 import { redeliverSince } from '../outbox/redeliver-since.ts';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
@@ -59,6 +60,7 @@ export function createEpochKeeper(deps: EpochKeeperDeps): EpochKeeper {
   let current: Session | undefined;
   let wake = new AbortController();
   let watching: Promise<void> | undefined;
+  let trouble: string | undefined;
   const looked = Promise.withResolvers<void>();
 
   async function look(): Promise<void> {
@@ -96,20 +98,26 @@ export function createEpochKeeper(deps: EpochKeeperDeps): EpochKeeper {
       if (signal.aborted || !(await holdEpoch(db, hold))) throw new UnavailableError('the refill of Redis is left');
     };
     const { published, claimed } = await redeliverSince(db, { ...ref, beforeBatch });
-    await sleep(settled - performance.now(), undefined, { signal });
+    await sleep(Math.max(0, settled - performance.now()), undefined, { signal });
     await beforeBatch();
     logger.warn({ prefix, published, claimed }, 'put back into the outbox what Redis may have lost');
+  }
+
+  /** Once for the same reason: a Redis that is away is looked for twice a second. */
+  function complain(error: unknown): void {
+    if (signal.aborted) return;
+    const reason = describeError(error);
+    if (reason !== trouble) logger.warn({ err: error }, 'the state of Redis is not known; looking again and again');
+    trouble = reason;
   }
 
   async function watch(): Promise<void> {
     while (!signal.aborted) {
       wake = new AbortController();
-      await look().catch((error: unknown) => {
-        if (!signal.aborted) logger.debug({ err: error }, 'the state of Redis is not known; looking again');
-      });
+      await look().then(() => (trouble = undefined), complain);
       looked.resolve();
       const pause = current === undefined ? retryMilliseconds : lookMilliseconds;
-      await sleep(pause, undefined, { signal: AbortSignal.any([signal, wake.signal]) }).catch(() => undefined);
+      await sleep(pause, undefined, { signal: wake.signal }).catch(() => undefined);
     }
     current = undefined;
   }
@@ -118,7 +126,8 @@ export function createEpochKeeper(deps: EpochKeeperDeps): EpochKeeper {
     async session() {
       if (signal.aborted) return undefined;
       watching ??= watch();
-      if (current === undefined) await Promise.race([looked.promise, sleep(firstLookMilliseconds)]);
+      if (current === undefined)
+        await Promise.race([looked.promise, sleep(firstLookMilliseconds, undefined, { ref: false })]);
       return current;
     },
     doubt(session) {
@@ -128,6 +137,7 @@ export function createEpochKeeper(deps: EpochKeeperDeps): EpochKeeper {
     },
     async stop() {
       stopping.abort();
+      wake.abort();
       await watching;
     },
   };

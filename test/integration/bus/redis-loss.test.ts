@@ -3,8 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { lookAtRedis } from '../../../src/bus/redis-epoch.ts';
 import { partitionOf, streamOf, toWire } from '../../../src/bus/redis-streams.ts';
 import type { Deliver } from '../../../src/outbox/delivery.ts';
+import { beginEpoch, holdEpoch, readEpoch } from '../../../src/outbox/delivery-epochs.ts';
 import { redeliverSince } from '../../../src/outbox/redeliver-since.ts';
 import { retireStores } from '../../../src/outbox/retire-stores.ts';
 import { effectsOf, recorder, tableOfEffects } from '../../support/effects.ts';
@@ -135,6 +137,8 @@ describe('a Redis that is wiped', () => {
     await untilDone();
     const before = await epoch();
     await wipe(admin, prefix);
+    // Both are refused, and so both look at once.
+    await Promise.allSettled(both.map(async ({ bus }) => await bus.deliver(storedAt(counted(id, 21), 21))));
     await append(id, 21, 25);
     await untilDone();
     expect(new Set((await rows()).map(({ attempts }) => attempts))).toEqual(new Set([1]));
@@ -176,9 +180,16 @@ describe('a Redis that is wiped', () => {
     await slow.hold.reached;
     await wipe(admin, prefix);
     await eventually(async () => (refills(slow, first).length === 1 ? true : undefined));
-    // The slow relay's own process knows the new epoch by now.
-    await eventually(async () => ((await admin.get(`${prefix}:epoch`)) === (await epoch())?.epoch ? true : undefined));
-    await slow.bus.begin();
+    // The slow relay's own process knows the new epoch by now, and delivers what is claimed under it.
+    let other = newThing();
+    while (partitionOf(other) === partitionOf(id)) other = newThing();
+    await eventually(
+      async () =>
+        await slow.bus.deliver(storedAt(counted(other, 1), 1)).then(
+          () => true,
+          () => undefined,
+        ),
+    );
     slow.hold.release();
     await round;
     expect(await admin.xlen(streamOf(prefix, partitionOf(id)))).toBe(0);
@@ -216,6 +227,22 @@ describe('a refill', () => {
     });
     expect(rest).toEqual({ published: 12 - put, claimed: 0 });
     expect((await rows()).every(({ state }) => state === 'pending')).toBe(true);
+  });
+
+  it('is done by one holder at a time, and by the next one when that one is silent', async () => {
+    const ref = { destination: 'left', store: prefix };
+    const { epoch: stored } = await readEpoch(log.db, ref);
+    const [first, second] = [
+      { ...ref, epoch: stored, holder: 'first' },
+      { ...ref, epoch: stored, holder: 'second' },
+    ];
+    expect(await holdEpoch(log.db, first)).toBe(true);
+    expect(await holdEpoch(log.db, second)).toBe(false);
+    expect(await beginEpoch(log.db, second)).toBeUndefined();
+    await sql`update delivery_epochs set held_until = now()`.execute(log.db);
+    expect(await holdEpoch(log.db, second)).toBe(true);
+    expect(await beginEpoch(log.db, first)).toBeUndefined();
+    expect(await epoch()).toMatchObject({ epoch: stored });
   });
 
   it('waits for a lane that somebody else writes to', async () => {
@@ -274,6 +301,7 @@ describe('the first start', () => {
     await append(newThing(), 1, 1);
     await untilDone();
     expect((await epoch())?.isSafe).toBe(false);
+    expect((await lookAtRedis(admin, prefix, [stream])).oldest).toEqual([undefined]);
     consumer();
     await untilEffects(id, 1);
     await untilSafe();
