@@ -43,6 +43,8 @@ export function createSagaRouter(deps: SagaRouterDeps): Deliver {
       case 'order.cancellation_requested':
         return await cancel(deps, event);
       case 'payment.callback_received': {
+        // An event notification: it says that there is news, not what is the case. Its outcome goes no further; the saga
+        // asks the gateway, whose answer is the truth also where the callback was late, early, or wrong.
         const message: PaymentCallback = { eventId: event.eventId, paymentId: event.payload.paymentId };
         return await signal(deps, event.payload.orderId, paymentCallbackSignal, message);
       }
@@ -110,6 +112,10 @@ const ends: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'o
 /** Details are for people; a long order's are cut. */
 const mostItemLines = 20;
 
+/**
+ * Event-carried state transfer: the event holds the saga's whole input, as it was decided. No order is looked up, so a
+ * start needs nothing but this event, and is the same however late or often it is delivered.
+ */
 function orderSagaStart(event: StoredEvent<EventOf<'order.submitted'>>, limits: SagaLimits): SagaStartRequest {
   const { orderId, customerId, items, total, currency, paymentMethod } = event.payload;
   const metadata = causedBy(event);

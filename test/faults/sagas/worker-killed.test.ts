@@ -10,10 +10,10 @@ import { createRoleProcesses, type RoleProcess, type RoleProcesses } from '../..
 import {
   callback,
   eventTypes,
-  eventually,
   metadata,
   startSagaService,
   stepsOf,
+  untilPaymentIsPending,
   type SagaService,
 } from '../../support/saga-service.ts';
 
@@ -172,14 +172,7 @@ describe('a worker killed with -9 while a payment is pending', () => {
       paymentMethod: 'pm_pending',
       items: [{ productId: orderId, quantity: 2, price: 7 }],
     });
-    const paymentId = await eventually(async () => {
-      const row = await service.parts.db
-        .selectFrom('payments')
-        .select(['payment_id', 'capture_attempts'])
-        .where('order_id', '=', orderId)
-        .executeTakeFirst();
-      return row !== undefined && row.capture_attempts > 0 ? row.payment_id : undefined;
-    });
+    const paymentId = await untilPaymentIsPending(service, orderId);
     await worker.kill();
     await callback(service, { orderId, paymentId, outcome: 'completed' });
     await queueIsEmpty(service.parts);
