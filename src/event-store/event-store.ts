@@ -36,12 +36,13 @@ export type LogPage = Readonly<{
 }>;
 
 /** The events of one aggregate, for an append to several. */
-export type AggregateAppend = Readonly<{
-  events: DomainEvent | readonly DomainEvent[];
+export type AggregateAppend<E extends DomainEvent = DomainEvent> = Readonly<{
+  events: E | readonly E[];
   expectedVersion?: ExpectedVersion;
 }>;
 
-export type EventStore = Readonly<{
+/** `E` is the union of a catalogue's events: a misspelt event type or a wrong payload does not compile. */
+export type EventStore<E extends DomainEvent = DomainEvent> = Readonly<{
   /**
    * One or many events of one aggregate: all or none, in one round trip, with their outbox rows.
    * In `tx` where given, otherwise in a transaction of its own. The same event again is a success.
@@ -49,7 +50,7 @@ export type EventStore = Readonly<{
    * @throws InvalidEventError where an event does not fit the catalogue
    */
   append(
-    events: DomainEvent | readonly DomainEvent[],
+    events: E | readonly E[],
     options?: Readonly<{ expectedVersion?: ExpectedVersion; tx?: Tx }>,
   ): Promise<readonly StoredEvent[]>;
   /**
@@ -60,7 +61,7 @@ export type EventStore = Readonly<{
    * @throws InvalidEventError where an event does not fit the catalogue
    */
   appendAll(
-    appends: readonly AggregateAppend[],
+    appends: readonly AggregateAppend<E>[],
     options?: Readonly<{ tx?: Tx }>,
   ): Promise<readonly (readonly StoredEvent[])[]>;
   /** The stream in the order of its versions. */

@@ -5,14 +5,11 @@ import { isRetryableTransaction, type Db, type Tx } from '../platform/database.t
 import { isAppendedMeanwhile, type ExpectedVersion } from './append.ts';
 import type { AggregateAppend, EventStore } from './event-store.ts';
 
-export type UnitOfWork = Readonly<{
+export type UnitOfWork<E extends DomainEvent = DomainEvent> = Readonly<{
   tx: Tx;
-  append(
-    events: DomainEvent | readonly DomainEvent[],
-    expectedVersion?: ExpectedVersion,
-  ): Promise<readonly StoredEvent[]>;
+  append(events: E | readonly E[], expectedVersion?: ExpectedVersion): Promise<readonly StoredEvent[]>;
   /** To several aggregates at once, which then lock in one order; see `EventStore.appendAll`. */
-  appendAll(appends: readonly AggregateAppend[]): Promise<readonly (readonly StoredEvent[])[]>;
+  appendAll(appends: readonly AggregateAppend<E>[]): Promise<readonly (readonly StoredEvent[])[]>;
 }>;
 
 /**
@@ -20,7 +17,9 @@ export type UnitOfWork = Readonly<{
  * the database reports a deadlock or a serialization failure, or when somebody else appended the same event at the same
  * time, so it must hold no effect outside the transaction.
  */
-export type RunUnitOfWork = <T>(work: (unit: UnitOfWork) => Promise<T>) => Promise<T>;
+export type RunUnitOfWork<E extends DomainEvent = DomainEvent> = <T>(
+  work: (unit: UnitOfWork<E>) => Promise<T>,
+) => Promise<T>;
 
 /** Deadlocks resolve at the first repeat; past a handful something else is wrong and the caller should know. */
 const mostAttempts = 5;

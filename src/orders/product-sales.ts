@@ -56,7 +56,11 @@ async function remember(tx: Tx, { payload, metadata }: StoredEvent<EventOf<'orde
     .execute();
 }
 
-/** A cancelled order counts back only where it was sold: most were cancelled before that. */
+/**
+ * `order.confirmed` and `order.cancelled` are event notifications: they name the order, and what was ordered is looked
+ * up here, as `order.submitted` carried it. A cancelled order counts back only where it was sold: most were cancelled before
+ * that.
+ */
 async function count(tx: Tx, orderId: string, sold: boolean): Promise<void> {
   const sign = sold ? 1 : -1;
   await sql`

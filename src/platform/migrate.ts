@@ -39,6 +39,11 @@ export async function migrateToLatest(databaseUrl: string): Promise<readonly str
   return await run(databaseUrl, async (migrator) => await migrator.migrateToLatest());
 }
 
+/** The next migration only; none where there is none. For tests, which look at what each does. */
+export async function migrateUp(databaseUrl: string): Promise<readonly string[]> {
+  return await run(databaseUrl, async (migrator) => await migrator.migrateUp());
+}
+
 /** Undoes the last migration. Data in what it drops is lost: for development and tests. */
 export async function migrateDown(databaseUrl: string): Promise<readonly string[]> {
   return await run(databaseUrl, async (migrator) => await migrator.migrateDown());

@@ -1,6 +1,6 @@
 // What every role is composed of. Made once per process; a role takes what it needs.
 import type { Client } from '@temporalio/client';
-import { catalogue } from '../domain/catalogue.ts';
+import { catalogue, type CatalogueEvent } from '../domain/catalogue.ts';
 import { createEventCodec, type EventCodec } from '../event-store/event-codec.ts';
 import { PgEventStore, type EventStore } from '../event-store/event-store.ts';
 import { createUnitOfWork, type RunUnitOfWork } from '../event-store/unit-of-work.ts';
@@ -22,8 +22,8 @@ export type Parts = Readonly<{
   logger: Logger;
   db: Db;
   codec: EventCodec;
-  store: EventStore;
-  unitOfWork: RunUnitOfWork;
+  store: EventStore<CatalogueEvent>;
+  unitOfWork: RunUnitOfWork<CatalogueEvent>;
   repository: EventSourcedOrderRepository;
   gateway: PaymentGateway;
   wakeUp: WakeUp;

@@ -25,6 +25,10 @@ const endsOfRefund: ReadonlySet<string> = new Set(['order.cancelled']);
 /** Details are for people; a long order's are cut. */
 const mostItemLines = 20;
 
+/**
+ * Event-carried state transfer: the event holds the saga's whole input, as it was decided. No order is looked up, so a
+ * start needs nothing but this event, and is the same however late or often it is delivered.
+ */
 export const onOrderSubmitted: SagaRoute<'order.submitted'> = (event, { limits }) => {
   const { orderId, customerId, items, total, currency, paymentMethod } = event.payload;
   const metadata = causedBy(event);
@@ -67,6 +71,10 @@ export const onCancellationRequested: SagaRoute<'order.cancellation_requested'> 
   return signalOf(deps, orderId, cancellationRequestedSignal, message);
 };
 
+/**
+ * An event notification: it says that there is news, not what is the case. Its outcome goes no further; the saga asks the
+ * gateway, whose answer is the truth also where the callback was late, early, or wrong.
+ */
 export const onPaymentCallback: SagaRoute<'payment.callback_received'> = ({ eventId, payload }, deps) => {
   const message: PaymentCallback = { eventId, paymentId: payload.paymentId };
   return signalOf(deps, payload.orderId, paymentCallbackSignal, message);

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { BusTransport } from '../../src/bus/event-bus.ts';
 import { InMemoryEventBus } from '../../src/bus/in-memory-event-bus.ts';
 import { RedisEventBus } from '../../src/bus/redis-event-bus.ts';
+import type { EventOf } from '../../src/domain/catalogue.ts';
 import { causedBy, type EventMetadata, type StoredEvent } from '../../src/domain/event.ts';
 import { derivedId, newId } from '../../src/domain/ids.ts';
 import { orderSagaId } from '../../src/domain/saga-contract.ts';
@@ -151,7 +152,7 @@ describe('a handler', () => {
       bus.subscribe(
         'order.created',
         async (event, { tx }) => {
-          const caused = {
+          const caused: EventOf<'user.created'> = {
             eventId: derivedId('test', event.eventId, name),
             eventType: 'user.created',
             occurredAt: new Date(),

@@ -9,6 +9,7 @@ import {
   metadata,
   startSagaService,
   stepsOf,
+  untilPaymentIsPending,
   type SagaService,
 } from '../support/saga-service.ts';
 
@@ -33,17 +34,7 @@ async function paymentOf(orderId: string): Promise<{ paymentId: string; status: 
   });
 }
 
-/** The saga has asked for the payment and waits for its callback. */
-async function waitingForPayment(orderId: string): Promise<string> {
-  return await eventually(async () => {
-    const row = await service.parts.db
-      .selectFrom('payments')
-      .select(['payment_id', 'capture_attempts'])
-      .where('order_id', '=', orderId)
-      .executeTakeFirst();
-    return row !== undefined && row.capture_attempts > 0 ? row.payment_id : undefined;
-  });
-}
+const waitingForPayment = async (orderId: string): Promise<string> => await untilPaymentIsPending(service, orderId);
 
 describe('an order that can be fulfilled', () => {
   it('is confirmed, charged once, and its goods leave the stock', async () => {

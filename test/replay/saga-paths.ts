@@ -1,21 +1,22 @@
 // Every path whose history is kept: how to drive a service to its end, so that it can be recorded anew.
 import { orderSagaId, refundOrderId } from '../../src/domain/saga-contract.ts';
 import { UnavailableError } from '../../src/domain/errors.ts';
-import { callback, createHold, eventually, metadata, untilPending, type SagaService } from '../support/saga-service.ts';
+import {
+  callback,
+  createHold,
+  eventually,
+  metadata,
+  untilPaymentIsPending,
+  untilPending,
+  type SagaService,
+} from '../support/saga-service.ts';
 
 /** @returns the workflow id of the run whose history is the path's */
 export type SagaPath = (service: SagaService) => Promise<string>;
 
 async function pendingOrder(service: SagaService): Promise<{ orderId: string; paymentId: string }> {
   const orderId = await service.submit({ paymentMethod: 'pm_pending' });
-  const paymentId = await eventually(async () => {
-    const row = await service.parts.db
-      .selectFrom('payments')
-      .select(['payment_id', 'capture_attempts'])
-      .where('order_id', '=', orderId)
-      .executeTakeFirst();
-    return row !== undefined && row.capture_attempts > 0 ? row.payment_id : undefined;
-  });
+  const paymentId = await untilPaymentIsPending(service, orderId);
   return { orderId, paymentId };
 }
 

@@ -121,16 +121,17 @@ async function hasStarted(role: RoleProcess, name: string): Promise<void> {
 
 export type CommandEnd = Readonly<{ code: number | null; stdout: string; stderr: string }>;
 
-/** Runs a program to its end, at most 30 s. */
+/** Runs a program to its end, at most 30 s or what is given. */
 export async function runToEnd(
   program: string,
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
+  limitMilliseconds = startLimitMilliseconds,
 ): Promise<CommandEnd> {
   const child = spawn(program, args, {
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: startLimitMilliseconds,
+    timeout: limitMilliseconds,
     killSignal: 'SIGKILL',
   });
   let stdout = '';
@@ -146,4 +147,5 @@ export async function runToEnd(
 export const runMain = async (
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
-): Promise<CommandEnd> => await runToEnd(process.execPath, [main, ...args], environment);
+  limitMilliseconds?: number,
+): Promise<CommandEnd> => await runToEnd(process.execPath, [main, ...args], environment, limitMilliseconds);

@@ -214,6 +214,18 @@ export async function callback({ parts }: SagaService, given: Callback): Promise
   );
 }
 
+/** The saga has asked for the payment and waits for its callback. @returns the payment's id */
+export async function untilPaymentIsPending({ parts }: SagaService, orderId: string): Promise<string> {
+  return await eventually(async () => {
+    const row = await parts.db
+      .selectFrom('payments')
+      .select(['payment_id', 'capture_attempts'])
+      .where('order_id', '=', orderId)
+      .executeTakeFirst();
+    return row !== undefined && row.capture_attempts > 0 ? row.payment_id : undefined;
+  });
+}
+
 /** The run has scheduled a step that does not get through. */
 export async function untilPending({ parts }: SagaService, workflowId: string, activity: string): Promise<void> {
   await eventually(async () => {

@@ -32,8 +32,20 @@ export type Shop = Readonly<{
 
 export async function startShop(): Promise<Shop> {
   const database = await createTestDatabase();
+  const shop = openShop(database.url);
+  return {
+    ...shop,
+    async stop() {
+      await shop.stop();
+      await database.drop();
+    },
+  };
+}
+
+/** On a database that is there, and stays. */
+export function openShop(url: string): Shop {
   const onIdleError = (): void => {};
-  const db = connectDatabase({ url: database.url, poolSize: 30, applicationName: 'test-shop', onIdleError });
+  const db = connectDatabase({ url, poolSize: 30, applicationName: 'test-shop', onIdleError });
   const onCommitted = (): void => {};
   const codec = createEventCodec(catalogue);
   const store = new PgEventStore({ db, codec, routes: eventRoutes, onCommitted });
@@ -48,10 +60,7 @@ export async function startShop(): Promise<Shop> {
     queries: createOrderQueries(db),
     products: createProducts(db),
     gateway: createLedgerGateway(db),
-    async stop() {
-      await db.destroy();
-      await database.drop();
-    },
+    stop: async () => await db.destroy(),
   };
 }
 

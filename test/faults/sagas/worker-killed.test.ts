@@ -12,11 +12,12 @@ import { createHttpClient } from '../../support/http-client.ts';
 import { createRoleProcesses, type RoleProcess, type RoleProcesses } from '../../support/role-process.ts';
 import {
   callback,
-  eventTypes,
   eventually,
+  eventTypes,
   metadata,
   startSagaService,
   stepsOf,
+  untilPaymentIsPending,
   type SagaService,
 } from '../../support/saga-service.ts';
 
@@ -178,14 +179,7 @@ async function waitForCallback(): Promise<Readonly<{ orderId: string; paymentId:
     paymentMethod: 'pm_pending',
     items: [{ productId: orderId, quantity: 2, price: 7 }],
   });
-  const paymentId = await eventually(async () => {
-    const row = await service.parts.db
-      .selectFrom('payments')
-      .select(['payment_id', 'capture_attempts'])
-      .where('order_id', '=', orderId)
-      .executeTakeFirst();
-    return row !== undefined && row.capture_attempts > 0 ? row.payment_id : undefined;
-  });
+  const paymentId = await untilPaymentIsPending(service, orderId);
   return { orderId, paymentId };
 }
 
