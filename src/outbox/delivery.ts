@@ -30,6 +30,8 @@ export class PermanentDeliveryError extends Error {
 export type DestinationPolicy = Readonly<{
   destination: string;
   deliver: Deliver;
+  /** Ends once a destination that was away answers again, which cuts the pause short; or when it is told to. */
+  untilBack?: (signal: AbortSignal) => Promise<void>;
   /** What a dead letter does to later events of its aggregate. */
   afterDeadLetter: 'block' | 'continue';
   /** Then the delivery is a dead letter. */

@@ -3,10 +3,12 @@ import type { BusTransport } from '../bus/event-bus.ts';
 import { UnavailableError } from '../domain/errors.ts';
 import { sagaSearchAttributes } from '../domain/saga-contract.ts';
 import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
-import { delivered, type Deliver } from '../outbox/delivery.ts';
+import { delivered, type Deliver, type DestinationPolicy } from '../outbox/delivery.ts';
+import { createGate } from '../outbox/gate.ts';
 import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { ensureSearchAttributes } from '../platform/search-attributes.ts';
+import { checkTemporal } from '../platform/temporal-client.ts';
 import { afterDeadLetter, type destinations } from '../sagas/event-routes.ts';
 import { createSagaClient } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
@@ -19,18 +21,26 @@ export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, O
 
 /** Under way at once per destination: each is of another aggregate. */
 const concurrency = 5;
+/** Longer than a live Temporal takes, be it busy. */
+const askMilliseconds = 3_000;
 /** With the back-off between them about half an hour. */
 const mostAttempts = 10;
 
 export function startRelay(parts: Parts): RunningRelay {
   const { db, wakeUp, codec, logger } = parts;
   const bus = deliveringBus(parts);
-  const deliver: Readonly<Record<keyof typeof destinations, Deliver>> = {
-    bus: async ({ event }) => {
-      await bus.deliver(event);
-      return delivered;
+  const { temporal, settings } = parts;
+  const ways: Readonly<Record<keyof typeof destinations, Pick<DestinationPolicy, 'deliver' | 'untilBack'>>> = {
+    bus: {
+      deliver: async ({ event }) => {
+        await bus.deliver(event);
+        return delivered;
+      },
     },
-    temporal: sagaDeliveries(parts),
+    temporal: createGate({
+      deliver: sagaDeliveries(parts),
+      ask: async () => await checkTemporal(temporal, settings.temporalNamespace, askMilliseconds),
+    }),
   };
   const loopFor = (destination: keyof typeof destinations): OutboxProcessor =>
     createRelay({
@@ -40,7 +50,7 @@ export function startRelay(parts: Parts): RunningRelay {
       logger: logger.child({ destination }),
       policy: {
         destination,
-        deliver: deliver[destination],
+        ...ways[destination],
         afterDeadLetter: afterDeadLetter[destination],
         mostAttempts,
         concurrency,
