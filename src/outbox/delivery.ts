@@ -46,6 +46,8 @@ export type DestinationPolicy = Readonly<{
    * claimed then goes by its answer, which refuses what was put back since. Never rejects.
    */
   begin?: () => Promise<Deliver>;
+  /** Ends once a destination that was away answers again, which cuts the pause short; or when it is told to. */
+  untilBack?: (signal: AbortSignal) => Promise<void>;
   /** What a dead letter does to later events of its aggregate. */
   afterDeadLetter: 'block' | 'continue';
   /** Then the delivery is a dead letter. */

@@ -173,6 +173,15 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
     if (mended > 0) logger.warn({ lanes: mended }, 'lanes did not fit their deliveries and were woken');
   }
 
+  /** The pause, or until the destination is seen to be back. */
+  async function sitOut(milliseconds: number): Promise<void> {
+    const over = new AbortController();
+    const signal = AbortSignal.any([stopping.signal, over.signal]);
+    const paused = pause(milliseconds, signal);
+    await Promise.race(policy.untilBack === undefined ? [paused] : [paused, policy.untilBack(signal)]);
+    over.abort();
+  }
+
   async function run(): Promise<void> {
     let failures = 0;
     while (!stopping.signal.aborted) {
@@ -188,7 +197,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
         logger.error({ err: error }, 'relay round failed; the loop goes on');
       }
       if (failures > 0) await pause(awayPause(failures), stopping.signal);
-      else if (awayRounds > 0) await pause(awayPause(awayRounds), stopping.signal);
+      else if (awayRounds > 0) await sitOut(awayPause(awayRounds));
       else if (taken === 0) await wakeUp.wait(pollMilliseconds * (0.75 + Math.random() / 2), stopping.signal, mark);
     }
   }

@@ -14,10 +14,13 @@ import {
 
 export type TemporalOptions = Readonly<{ address: string; namespace: string }>;
 
+/** gRPC's own pause between attempts to connect grows to 2 min: so long would we not see that Temporal is back. */
+const channelArgs = { 'grpc.initial_reconnect_backoff_ms': 250, 'grpc.max_reconnect_backoff_ms': 1_000 };
+
 /** Connects at the first call, so that a process starts while Temporal is away. Close it with `connection.close()`. */
 export function connectTemporal({ address, namespace }: TemporalOptions): Client {
   const interceptors = [makeGrpcRetryInterceptor(defaultGrpcRetryOptions()), endAfterClose];
-  return new Client({ connection: Connection.lazy({ address, interceptors }), namespace });
+  return new Client({ connection: Connection.lazy({ address, interceptors, channelArgs }), namespace });
 }
 
 type Interceptor = NonNullable<ConnectionOptions['interceptors']>[number];

@@ -11,11 +11,13 @@ import {
   type Deliver,
   type DestinationPolicy,
 } from '../outbox/delivery.ts';
+import { createGate } from '../outbox/gate.ts';
 import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
 import { retireStores } from '../outbox/retire-stores.ts';
 import { heldBy } from '../payments/payment-gateway.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { ensureSearchAttributes } from '../platform/search-attributes.ts';
+import { checkTemporal } from '../platform/temporal-client.ts';
 import { afterDeadLetter, destinations } from '../sagas/event-routes.ts';
 import { createSagaClient, toDeliveryError } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
@@ -34,14 +36,17 @@ const limits: Limits = {
   bus: { concurrency: 5, mostAttempts: 10, backoff: defaultBackoff },
   temporal: { concurrency: 5, mostAttempts: 10, backoff: defaultBackoff },
 };
+/** Longer than a live Temporal takes, be it busy. */
+const askMilliseconds = 3_000;
 
 export function startRelay(parts: Parts): RunningRelay {
   const { db, wakeUp, codec, logger, observers } = parts;
   const bus = deliveringBus(parts);
-  const delivering: Readonly<Record<keyof typeof destinations, Pick<DestinationPolicy, 'deliver' | 'begin'>>> = {
-    bus,
-    temporal: { deliver: sagaDeliveries(parts) },
-  };
+  const ways: Readonly<Record<keyof typeof destinations, Pick<DestinationPolicy, 'deliver' | 'begin' | 'untilBack'>>> =
+    {
+      bus,
+      temporal: createGate({ deliver: sagaDeliveries(parts), ask: temporalAnswers(parts) }),
+    };
   const loopFor = (destination: keyof typeof destinations): OutboxProcessor =>
     createRelay({
       db,
@@ -51,7 +56,7 @@ export function startRelay(parts: Parts): RunningRelay {
       observe: observers.relay(destination),
       policy: {
         destination,
-        ...delivering[destination],
+        ...ways[destination],
         afterDeadLetter: afterDeadLetter[destination],
         ...limits[destination],
       },
@@ -107,6 +112,17 @@ function unlessRedisWasLeft({ db, logger }: Parts): () => Promise<Deliver | unde
     }
   };
 }
+
+/** @throws UnavailableError, also where the namespace is not there: that is said as what it is, a misconfiguration */
+const temporalAnswers =
+  ({ temporal, settings }: Parts) =>
+  async (): Promise<void> => {
+    try {
+      await checkTemporal(temporal, settings.temporalNamespace, askMilliseconds);
+    } catch (error) {
+      throw toDeliveryError(error);
+    }
+  };
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */
 function sagaDeliveries({ temporal, settings, store, db, gateway }: Parts): Deliver {

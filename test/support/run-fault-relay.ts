@@ -1,4 +1,5 @@
-// A program for the fault tests: the role `relay` as it is, over a Temporal client that holds around each start.
+// A program for the fault tests: the role `relay` as it is, over a Temporal client that logs each start
+// and holds around it.
 import { readSettings } from '../../src/platform/config.ts';
 import { listenForStop, runUntilStopped, stopAll } from '../../src/platform/lifecycle.ts';
 import { withDeadline } from '../../src/platform/temporal-client.ts';
@@ -13,6 +14,7 @@ const { workflow } = parts.temporal;
 const start = workflow.start.bind(workflow) as (...args: unknown[]) => Promise<unknown>;
 Object.assign(workflow, {
   start: async (name: string, options: Readonly<{ workflowId: string }>) => {
+    parts.logger.info({ workflowId: options.workflowId }, 'start call');
     await passHold(options.workflowId, 'before:start');
     // The time that the call had is spent in the hold.
     const handle = await withDeadline(parts.temporal, 5_000, async () => await start(name, options));

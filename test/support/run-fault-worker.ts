@@ -1,4 +1,5 @@
 // A program for the fault tests: the role `worker` as it is, over collaborators that hold at the points of holds.ts.
+import { setTimeout as delay } from 'node:timers/promises';
 import { activityInfo } from '@temporalio/activity';
 import type { PaymentGateway } from '../../src/payments/payment-gateway.ts';
 import { readSettings } from '../../src/platform/config.ts';
@@ -49,6 +50,8 @@ const settings = readSettings('worker');
 const parts = createParts(settings, { role: 'worker', runsLoops: false });
 installTemporalRuntime(parts.logger);
 const worker = startWorker(heldParts(parts));
+// A test goes on from here, and may rely on it.
+while (!worker.isPolling()) await delay(10);
 parts.logger.info('started');
 await runUntilStopped(
   { stop: async () => await stopAll([worker, { stop: parts.close }]) },

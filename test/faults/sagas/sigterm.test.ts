@@ -7,6 +7,7 @@ import { booksOf, expectBooksToBalance } from '../../support/books.ts';
 import { createHolds } from '../../support/holds.ts';
 import { createHttpClient } from '../../support/http-client.ts';
 import { startRedis, type TestRedis } from '../../support/redis.ts';
+import { attemptThatLived, databaseNow, secondsOfSilence, submittedOf } from '../../support/liveness.ts';
 import { createRoleProcesses, type Role, type RoleProcess, type RoleProcesses } from '../../support/role-process.ts';
 import { eventually, metadata, startSagaService, type SagaService } from '../../support/saga-service.ts';
 
@@ -133,6 +134,18 @@ it.each(cases)('SIGTERM to role %s, under load, loses nothing', async (role, lay
   }
 });
 
+/** Of the step that is done; none as long as it is not. */
+async function attemptsToCharge({ parts }: SagaService, orderId: string): Promise<readonly number[]> {
+  const rows = await parts.db
+    .selectFrom('saga_steps')
+    .select('attempts')
+    .where('workflow_id', '=', orderSagaId(orderId))
+    .where('step', '=', 'charge')
+    .where('state', '=', 'done')
+    .execute();
+  return rows.map((row) => row.attempts);
+}
+
 it('SIGTERM to a worker in the middle of a charge waits for it, and no attempt is lost', async () => {
   const service = await serviceWith({});
   const holds = createHolds();
@@ -149,22 +162,50 @@ it('SIGTERM to a worker in the middle of a charge waits for it, and no attempt i
   holds.release(orderSagaId(orderId), 'after:capture');
   expect(await ending).toMatchObject({ code: 0, signal: null });
   // Its activity was completed, not handed over.
-  const attempts = async (): Promise<readonly number[]> =>
-    (
-      await service.parts.db
-        .selectFrom('saga_steps')
-        .select('attempts')
-        .where('workflow_id', '=', orderSagaId(orderId))
-        .where('step', '=', 'charge')
-        .where('state', '=', 'done')
-        .execute()
-    ).map((row) => row.attempts);
-  expect(await attempts()).toEqual([1]);
+  expect(await attemptsToCharge(service, orderId)).toEqual([1]);
   const before = performance.now();
   await roles.start('worker');
   await service.ended(orderId);
   console.log(`went on ${((performance.now() - before) / 1000).toFixed(1)} s after the next worker was told to start`);
-  expect(await attempts()).toEqual([1]);
+  expect(await attemptsToCharge(service, orderId)).toEqual([1]);
   expect(await booksOf(service.parts, orderId)).toMatchObject({ status: 'confirmed', captures: 1 });
+  await expectBooksToBalance(service.parts, { stocked });
+});
+
+it('a rolling deploy, where the next worker is there already: the old one ends its charge, and no other order waits', async () => {
+  const service = await serviceWith({});
+  const holds = createHolds();
+  cleanUps.push(async () => holds.remove());
+  const roles = rolesFor(service, holds.environment);
+  await roles.start('relay');
+  const workers = [await roles.startProgram('run-fault-worker.ts'), await roles.startProgram('run-fault-worker.ts')];
+  const orderId = newId();
+  const workflowId = orderSagaId(orderId);
+  holds.hold(workflowId, 'after:capture');
+  await service.submit({ orderId });
+  const pid = await holds.reached(workflowId, 'after:capture');
+  const old = workers.find((worker) => worker.pid === pid);
+  if (old === undefined) throw new Error('none of the two has taken the charge');
+  const others = await Promise.all(Array.from({ length: 12 }, async () => await service.submit()));
+
+  const since = await databaseNow(service);
+  const ending = old.terminate();
+  await eventually(async () => (old.log().includes('"msg":"stopping"') ? true : undefined));
+  const underWay = await submittedOf(service, others);
+  // On its way out it still says that its charge lives, so the next one does not begin it again.
+  const attempt = await attemptThatLived(service, workflowId, 2);
+  holds.release(workflowId, 'after:capture');
+  expect(await ending).toMatchObject({ code: 0, signal: null });
+  expect(await attemptsToCharge(service, orderId)).toEqual([attempt]);
+
+  // Its cached runs, and what was on its way to it at that moment, are the next one's.
+  const silences = await Promise.all(underWay.map(async (each) => await secondsOfSilence(service, each, since)));
+  const longest = Math.max(0, ...silences);
+  console.log(`of ${underWay.length} orders the last went on ${longest.toFixed(1)} s after SIGTERM`);
+  expect(longest).toBeLessThan(8);
+  await service.ended(orderId);
+  expect(await attemptsToCharge(service, orderId)).toEqual([attempt]);
+  expect(await booksOf(service.parts, orderId)).toMatchObject({ status: 'confirmed', captures: 1 });
+  for (const each of others) await service.ended(each);
   await expectBooksToBalance(service.parts, { stocked });
 });

@@ -1,6 +1,5 @@
 // A worker killed with -9 at every boundary of a step, and then started again, or beside another one that takes over. One
 // kill meets many sagas, each held at a boundary of its own.
-import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { newId } from '../../../src/domain/ids.ts';
 import { orderSagaId } from '../../../src/domain/saga-contract.ts';
@@ -8,11 +7,10 @@ import { booksOf, expectBooksToBalance } from '../../support/books.ts';
 import { queueIsEmpty } from '../../support/delivery-books.ts';
 import type { HoldPoint } from '../../support/hold-points.ts';
 import { createHolds, type Holds } from '../../support/holds.ts';
-import { createHttpClient } from '../../support/http-client.ts';
+import { attemptThatLived, databaseNow, secondsOfSilence, submittedOf, workerIsReady } from '../../support/liveness.ts';
 import { createRoleProcesses, type RoleProcess, type RoleProcesses } from '../../support/role-process.ts';
 import {
   callback,
-  eventually,
   eventTypes,
   metadata,
   startSagaService,
@@ -196,27 +194,6 @@ describe('a worker killed with -9 while a payment is pending', () => {
   });
 });
 
-/** The database's clock, which the rows are stamped by. */
-async function databaseNow(): Promise<Date> {
-  const { rows } = await sql<{ now: Date }>`select clock_timestamp() as now`.execute(service.parts.db);
-  return rows[0]?.now ?? new Date(Number.NaN);
-}
-
-/** Until a step of the run has written its row again; 0 where the run had ended before, as it may on a busy machine. */
-async function secondsOfSilence(orderId: string, since: Date): Promise<number> {
-  const first = await eventually(async () => {
-    const { status } = await service.order(orderId);
-    const row = await service.parts.db
-      .selectFrom('saga_steps')
-      .select((eb) => eb.fn.min('updated_at').as('first'))
-      .where('workflow_id', '=', orderSagaId(orderId))
-      .where('updated_at', '>', since)
-      .executeTakeFirst();
-    return row?.first ?? (status === 'submitted' ? undefined : since);
-  });
-  return (first.getTime() - since.getTime()) / 1000;
-}
-
 /**
  * 2 s without a heartbeat and 0.5 s before the retry, or 1 s for the sticky queue, make 3 s on a quiet machine (printed).
  * This allows for a very busy one, and is still below the 10 s that each of Temporal's time-outs is by default.
@@ -243,10 +220,9 @@ describe('a worker killed with -9 beside another one', () => {
     const pending = await waitForCallback();
     await Promise.all(stopped.map(async ({ orderId, point }) => await holds.reached(orderSagaId(orderId), point)));
     worker = await roles.start('worker');
-    const probe = createHttpClient(worker.url);
-    await eventually(async () => ((await probe.get('/readyz')).status === 200 ? true : undefined));
+    await workerIsReady(worker);
 
-    const since = await databaseNow();
+    const since = await databaseNow(service);
     await doomed.kill();
     await callback(service, { ...pending, outcome: 'completed' });
     for (const { orderId, point } of stopped) orders.set(point, orderId);
@@ -254,10 +230,10 @@ describe('a worker killed with -9 beside another one', () => {
     // One that does not go on fails the test of its own place.
     await Promise.allSettled(
       [...orders].map(async ([place, orderId]) => {
-        const silence = await secondsOfSilence(orderId, since);
+        const silence = await secondsOfSilence(service, orderId, since);
         silences.set(place, silence);
         await service.ended(orderId);
-        const ended = ((await databaseNow()).getTime() - since.getTime()) / 1000;
+        const ended = ((await databaseNow(service)).getTime() - since.getTime()) / 1000;
         console.log(`${place}: went on ${silence.toFixed(1)} s after the kill, ended after ${ended.toFixed(1)} s`);
       }),
     );
@@ -281,8 +257,7 @@ describe('a worker killed with -9 beside another one', () => {
 describe('a worker that stops answering and is then killed', () => {
   it('has taken on tasks that nobody works on: the other one goes on with each of them in a few seconds', async () => {
     const hung = await roles.start('worker');
-    const probe = createHttpClient(hung.url);
-    await eventually(async () => ((await probe.get('/readyz')).status === 200 ? true : undefined));
+    await workerIsReady(hung);
     // Its polls are open, so Temporal hands it workflow tasks and steps; none of them is begun.
     process.kill(hung.pid, 'SIGSTOP');
     const orderIds = await Promise.all(
@@ -294,16 +269,13 @@ describe('a worker that stops answering and is then killed', () => {
         return orderId;
       }),
     );
-    const since = await databaseNow();
-    const underWay = await service.parts.db
-      .selectFrom('orders')
-      .select('order_id')
-      .where('order_id', 'in', orderIds)
-      .where('status', '=', 'submitted')
-      .execute();
+    const since = await databaseNow(service);
+    const underWay = await submittedOf(service, orderIds);
     expect(underWay).not.toEqual([]);
     await hung.kill();
-    const silences = await Promise.all(underWay.map(async (row) => await secondsOfSilence(row.order_id, since)));
+    const silences = await Promise.all(
+      underWay.map(async (orderId) => await secondsOfSilence(service, orderId, since)),
+    );
     console.log(`${underWay.length} orders: the last went on ${Math.max(...silences).toFixed(1)} s after the kill`);
     expect(Math.max(...silences)).toBeLessThan(mostSeconds);
     for (const orderId of orderIds) expect(await service.ended(orderId)).toMatchObject({ status: 'confirmed' });
@@ -318,14 +290,8 @@ describe('a worker that lives', () => {
     const { orderId } = await holdAt('after:capture');
     const workflowId = orderSagaId(orderId);
     await holds.reached(workflowId, 'after:capture');
-    await eventually(async () => {
-      const { raw } = await service.parts.temporal.workflow.getHandle(workflowId).describe();
-      const activity = raw.pendingActivities?.[0];
-      const secondsOf = (time: Readonly<{ seconds?: unknown }> | null | undefined): number =>
-        Number(time?.seconds ?? 0);
-      // One and the same attempt, for longer than a silent worker is waited for.
-      return secondsOf(activity?.lastHeartbeatTime) - secondsOf(activity?.lastStartedTime) > 3 ? true : undefined;
-    });
+    // Longer than a silent worker is waited for.
+    await attemptThatLived(service, workflowId, 3);
     holds.release(workflowId, 'after:capture');
     await service.ended(orderId);
     expect(await booksOf(service.parts, orderId)).toMatchObject({ status: 'confirmed', captures: 1, net: 3000 });
