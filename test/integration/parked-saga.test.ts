@@ -27,7 +27,12 @@ import {
 let service: SagaService;
 beforeAll(async () => {
   service = await startSagaService({ environment: parksAtOnce });
-});
+  await service.stock(5);
+  // The first saga of a process waits until its workflows are bundled, however long a busy machine takes for that.
+  const first = await service.submit({ paymentMethod: 'pm_declined' });
+  const hasEnded = async () => ((await service.order(first)).status === 'failed' ? true : undefined);
+  await eventually(hasEnded, 90_000);
+}, 120_000);
 beforeEach(async () => await service.stock(5));
 afterEach(() => {
   for (const name of ['unitOfWork', 'capture', 'afterCapture', 'refund', 'get'] as const) delete service.faults[name];

@@ -18,6 +18,17 @@ async function submitAndCancelWhenCharged(service: SagaService): Promise<string>
   const orderId = await service.submit();
   await hold.reached;
   await service.commands.cancel(orderId, 'changed my mind', 'customer', metadata);
+  // The saga knows of it: otherwise the order's stream refuses the confirmation, which is another path.
+  await eventually(async () => {
+    const delivery = await service.parts.db
+      .selectFrom('outbox')
+      .select('state')
+      .where('aggregate_id', '=', orderId)
+      .where('event_type', '=', 'order.cancellation_requested')
+      .where('destination', '=', 'temporal')
+      .executeTakeFirst();
+    return delivery?.state === 'done' ? true : undefined;
+  });
   hold.release();
   return orderId;
 }
