@@ -87,13 +87,34 @@ export function createParking(
   };
   const decisions = createDecisions(board);
 
+  /** Shown by the run all the same, so a note that cannot be written holds up no retry. */
+  async function noted(parked: ParkedStep): Promise<void> {
+    try {
+      await records.parked(untilItWorks, parked);
+    } catch (error) {
+      if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
+      log.warn('a parked step was not noted', { step: parked.step, error: reasonOf(error) });
+    }
+  }
+
+  /** @returns whether it is written down: what is not has no effect */
+  async function applied(resolution: Resolution): Promise<boolean> {
+    const { step, action, reference, resolvedBy } = resolution;
+    const said = `${step}: ${action}, said ${resolvedBy}${reference === null ? '' : ` (${reference})`}`;
+    const written = await attempt(async () => await records.resolved(untilItWorks, resolution), {
+      refusalIsAnswer: false,
+    });
+    board.remark('answer' in written ? said : `${said}: could not be written down: ${reasonOf(written.failure)}`);
+    return 'answer' in written;
+  }
+
   /** Parked, and retried slowly, until it works or an operator decides. */
   async function untilDecided<T>(work: Persistent<T>, how: Insistence, parked: ParkedStep): Promise<Decided<T>> {
     const { step } = parked;
     const isDecided = (): boolean => decisions.has(step);
     for (;;) {
       const retried = async (): Promise<T> => {
-        await records.parked(untilItWorks, parked);
+        await noted(parked);
         await sleep(`${slowly} seconds`, { summary: `${step} is parked` });
         return await work(slow);
       };
@@ -116,10 +137,9 @@ export function createParking(
       how.onParked?.();
       const decided = await untilDecided(work, how, { step: name, undoing, byHand, error });
       if ('answer' in decided) return decided;
-      const { action, reference, resolvedBy } = decided.decision;
-      await records.resolved(untilItWorks, { ...decided.decision, undoing });
-      board.remark(`${name}: ${action}, said ${resolvedBy}${reference === null ? '' : ` (${reference})`}`);
-      if (action !== 'retry') return { byHand: action };
+      const { action } = decided.decision;
+      const isApplied = await applied({ ...decided.decision, undoing });
+      if (isApplied && action !== 'retry') return { byHand: action };
     }
   }
 
@@ -136,7 +156,10 @@ export function createParking(
 }
 
 /** @throws what no retry can mend and no operator should: an answer that is a refusal, and bugs */
-async function attempt<T>(work: () => Promise<T>, { refusalIsAnswer }: Insistence): Promise<Attempt<T>> {
+async function attempt<T>(
+  work: () => Promise<T>,
+  { refusalIsAnswer }: Pick<Insistence, 'refusalIsAnswer'>,
+): Promise<Attempt<T>> {
   try {
     return { answer: await work() };
   } catch (error) {

@@ -13,7 +13,6 @@ import {
   resolve,
   sagaView,
   signalByHand,
-  submitAndCancelWhenCharged,
   untilParked,
 } from '../support/parked.ts';
 import {
@@ -28,7 +27,12 @@ import {
 let service: SagaService;
 beforeAll(async () => {
   service = await startSagaService({ environment: parksAtOnce });
-});
+  await service.stock(5);
+  // The first saga of a process waits until its workflows are bundled, however long a busy machine takes for that.
+  const first = await service.submit({ paymentMethod: 'pm_declined' });
+  const hasEnded = async () => ((await service.order(first)).status === 'failed' ? true : undefined);
+  await eventually(hasEnded, 90_000);
+}, 120_000);
 beforeEach(async () => await service.stock(5));
 afterEach(() => {
   for (const name of ['unitOfWork', 'capture', 'afterCapture', 'refund', 'get'] as const) delete service.faults[name];
@@ -114,23 +118,6 @@ describe('an undo that keeps failing', () => {
     expect(await sagaView(service, orderId)).toMatchObject({ status: 'NeedsAttention' });
     await resolve(service, orderId, { step: 'charge', action: 'skip', reference: 'ticket 1' });
     await service.ended(orderId);
-  });
-
-  it('that is refused for good is parked at once, not tried fast', async () => {
-    let calls = 0;
-    service.faults.refund = async () => {
-      calls += 1;
-      throw refused;
-    };
-    const orderId = await submitAndCancelWhenCharged(service);
-    await untilParked(service, orderSagaId(orderId), 'charge');
-    expect((await sagaView(service, orderId)).steps[1]).toMatchObject({
-      state: 'parked',
-      error: expect.stringContaining('this card takes no refunds') as string,
-    });
-    await resolve(service, orderId, { step: 'charge', action: 'settled', reference: 'ticket 2' });
-    await service.ended(orderId);
-    expect(calls).toBe(1);
   });
 });
 

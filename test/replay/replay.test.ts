@@ -1,5 +1,6 @@
 // The kept histories run through today's workflows: a change that running sagas would trip over fails here.
-// UPDATE_REPLAY_HISTORIES=1 records them anew from real runs.
+// UPDATE_REPLAY_HISTORIES=1 records them anew from real runs, UPDATE_REPLAY_HISTORIES=new only those that are missing.
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,11 +21,19 @@ const { History } = temporal.api.history.v1;
 /** Readable, and back again without loss. */
 const plain = { enums: String, longs: String, bytes: String };
 
-async function recordHistories(): Promise<void> {
+const limits = {
+  PAYMENT_DEADLINE_SECONDS: '2',
+  STEP_LIMIT_SECONDS: '2',
+  PARK_AFTER_SECONDS: '2',
+  PARKED_RETRY_SECONDS: '3',
+};
+
+async function recordHistories(which: string): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const service = await startSagaService({ environment: { PAYMENT_DEADLINE_SECONDS: '2', STEP_LIMIT_SECONDS: '2' } });
+  const service = await startSagaService({ environment: limits });
   await service.stock(50);
-  for (const [name, path] of Object.entries(sagaPaths)) {
+  const isThere = (name: string): boolean => existsSync(new URL(`${name}.json`, folder));
+  for (const [name, path] of Object.entries(sagaPaths).filter(([name]) => which !== 'new' || !isThere(name))) {
     const handle = service.parts.temporal.workflow.getHandle(await path(service));
     await handle.result().catch(() => 'a failed run has a history as well');
     const history = History.toObject(History.fromObject(await handle.fetchHistory()), plain);
@@ -55,7 +64,8 @@ async function replay(workflows: Workflows): Promise<Readonly<Record<string, Err
 
 beforeAll(async () => {
   installRuntimeOnce();
-  if (process.env['UPDATE_REPLAY_HISTORIES'] !== undefined) await recordHistories();
+  const which = process.env['UPDATE_REPLAY_HISTORIES'];
+  if (which !== undefined) await recordHistories(which);
 });
 
 describe('the kept histories', () => {

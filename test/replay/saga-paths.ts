@@ -1,6 +1,9 @@
 // Every path whose history is kept: how to drive a service to its end, so that it can be recorded anew.
+import { activityInfo } from '@temporalio/activity';
 import { orderSagaId, refundOrderId } from '../../src/domain/saga-contract.ts';
-import { UnavailableError } from '../../src/domain/errors.ts';
+import { DomainError, UnavailableError } from '../../src/domain/errors.ts';
+import type { ResolutionAction } from '../../src/domain/saga-resolution.ts';
+import { parkedRefund, resolve, untilParked } from '../support/parked.ts';
 import {
   callback,
   createHold,
@@ -49,6 +52,19 @@ async function cancelledAt(
   await service.ended(orderId);
   return orderSagaId(orderId);
 }
+
+/** Its refund is refused for good, until it is `mended`; then an operator does something about it, or nobody does. */
+const parkedThen =
+  (action?: ResolutionAction, mended = false): SagaPath =>
+  async (service) => {
+    const orderId = await parkedRefund(service, new DomainError('refund-exceeds-held', 'no refunds today'));
+    if (mended) delete service.faults.refund;
+    const reference = action === undefined || action === 'retry' ? {} : { reference: 'ticket 1' };
+    if (action !== undefined) await resolve(service, orderId, { step: 'charge', action, ...reference });
+    await service.ended(orderId);
+    delete service.faults.refund;
+    return orderSagaId(orderId);
+  };
 
 export const sagaPaths: Readonly<Record<string, SagaPath>> = {
   confirmed: plain('pm_ok'),
@@ -114,6 +130,33 @@ export const sagaPaths: Readonly<Record<string, SagaPath>> = {
     await service.parts.temporal.workflow.getHandle(refundOrderId(orderId)).cancel();
     hold.release();
     await eventually(async () => ((await service.order(orderId)).status === 'cancelled' ? true : undefined));
+    return refundOrderId(orderId);
+  },
+  'parked-then-retried': parkedThen('retry', true),
+  'parked-then-skipped': parkedThen('skip'),
+  'parked-then-settled': parkedThen('settled'),
+  'parked-then-healed': parkedThen(undefined, true),
+  'confirm-parked-then-healed': async (service) => {
+    service.faults.unitOfWork = async () => {
+      if (activityInfo().activityType === 'confirmOrder') throw new Error('the database is in a bad mood');
+    };
+    const orderId = await service.submit();
+    await untilParked(service, orderSagaId(orderId), 'confirm');
+    delete service.faults.unitOfWork;
+    await service.ended(orderId);
+    return orderSagaId(orderId);
+  },
+  'refund-parked-then-settled': async (service) => {
+    const orderId = await service.submit();
+    await service.ended(orderId);
+    service.faults.refund = async () => {
+      throw new DomainError('refund-exceeds-held', 'no refunds today');
+    };
+    await service.commands.cancel(orderId, 'wrong colour', 'customer', metadata);
+    await untilParked(service, refundOrderId(orderId), 'refund');
+    await resolve(service, orderId, { step: 'refund', action: 'settled', reference: 'ticket 2' });
+    await eventually(async () => ((await service.order(orderId)).status === 'cancelled' ? true : undefined));
+    delete service.faults.refund;
     return refundOrderId(orderId);
   },
   'confirmed-then-refunded': async (service) => {

@@ -9,7 +9,7 @@ import { createHold, eventually, metadata, type SagaService } from './saga-servi
 export const parksAtOnce = { PARK_AFTER_SECONDS: '1', PARKED_RETRY_SECONDS: '3600' };
 
 /** An order that was charged, and then cancelled before it could be confirmed. */
-export async function submitAndCancelWhenCharged(service: SagaService): Promise<string> {
+async function submitAndCancelWhenCharged(service: SagaService): Promise<string> {
   const hold = createHold();
   service.faults.afterCapture = async () => {
     delete service.faults.afterCapture;
@@ -18,6 +18,17 @@ export async function submitAndCancelWhenCharged(service: SagaService): Promise<
   const orderId = await service.submit();
   await hold.reached;
   await service.commands.cancel(orderId, 'changed my mind', 'customer', metadata);
+  // The saga knows of it: otherwise the order's stream refuses the confirmation, which is another path.
+  await eventually(async () => {
+    const delivery = await service.parts.db
+      .selectFrom('outbox')
+      .select('state')
+      .where('aggregate_id', '=', orderId)
+      .where('event_type', '=', 'order.cancellation_requested')
+      .where('destination', '=', 'temporal')
+      .executeTakeFirst();
+    return delivery?.state === 'done' ? true : undefined;
+  });
   hold.release();
   return orderId;
 }
