@@ -12,7 +12,10 @@ export type OrderStepDeps = Readonly<{
   repository: EventSourcedOrderRepository;
   runStep: RunStep;
 }>;
-type OrderSteps = Omit<OrderActivities, 'chargePayment' | 'settlePayment' | 'undoPayment' | 'refundOrderPayment'>;
+type OrderSteps = Omit<
+  OrderActivities,
+  'chargePayment' | 'settlePayment' | 'undoPayment' | 'refundOrderPayment' | 'refundPaymentPart'
+>;
 
 export function createOrderSteps({ unitOfWork, repository, runStep }: OrderStepDeps): OrderSteps {
   async function endAs(step: StepWork, input: EndInput): Promise<'failed' | 'cancelled'> {

@@ -21,6 +21,7 @@ import {
   type OrderSagaStep,
   type PaymentCallback,
 } from '../src/domain/saga-contract.ts';
+import { refusedRun } from './refused-run.ts';
 import { Refusal, runSaga, StepGaveUp, StopRequested, untilItWorks, type Saga } from './saga.ts';
 
 type Steps = ReturnType<typeof stepsOf>;
@@ -163,13 +164,7 @@ async function end(
     return { status: 'cancelled', reason };
   }
   saga.finish('Failed', `${refusal.code}: ${refusal.message}`);
-  throw withoutStack(ApplicationFailure.nonRetryable(refusal.message, refusal.code));
-}
-
-/** A refusal is no bug: the place in the code tells an operator nothing, and would show the machine's paths. */
-function withoutStack(failure: ApplicationFailure): ApplicationFailure {
-  failure.stack = `${failure.name}: ${failure.message}`;
-  return failure;
+  throw refusedRun(refusal);
 }
 
 /** Undefined for a stop. Anything that is no known end is a bug: it keeps the run open until it is mended. */

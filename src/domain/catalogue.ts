@@ -42,6 +42,18 @@ export const catalogue = {
     version: 1,
     schema: z.object({ orderId: z.string(), reason: z.string(), cancelledBy: z.string() }),
   },
+  'order.refund_requested': {
+    version: 1,
+    schema: z.object({
+      orderId: z.string(),
+      refundId: z.string(),
+      paymentId: z.string(),
+      amount: amount.min(1),
+      restock: z.boolean(),
+      reason: z.string(),
+      requestedBy: z.string(),
+    }),
+  },
   'order.cancelled': {
     version: 1,
     schema: z.object({ orderId: z.string(), customerId: z.string(), reason: z.string(), cancelledBy: z.string() }),
@@ -54,6 +66,10 @@ export const catalogue = {
   },
   'payment.failed': { version: 1, schema: z.object({ ...paymentOfOrder, reason: z.string() }) },
   'payment.refunded': { version: 1, schema: z.object({ ...paymentOfOrder, reason: z.string(), amount }) },
+  'payment.refund_failed': {
+    version: 1,
+    schema: z.object({ ...paymentOfOrder, refundId: z.string(), amount, reason: z.string() }),
+  },
   'payment.voided': { version: 1, schema: z.object({ ...paymentOfOrder, reason: z.string() }) },
   'payment.callback_received': {
     version: 1,

@@ -4,8 +4,11 @@ import type { EventMetadata } from './event.ts';
 
 export const orderSagaName = 'orderSaga';
 export const refundOrderName = 'refundOrder';
+export const refundPaymentName = 'refundPayment';
 export const orderSagaId = (orderId: string): string => `order-saga-${orderId}`;
 export const refundOrderId = (orderId: string): string => `refund-order-${orderId}`;
+export const refundPaymentId = (paymentId: string, refundId: string): string =>
+  `refund-payment-${paymentId}-${refundId}`;
 
 export const cancellationRequestedSignal = 'cancellationRequested';
 export const paymentCallbackSignal = 'paymentCallback';
@@ -15,6 +18,8 @@ export const sagaSearchAttributes = ['OrderId', 'CustomerId', 'TenantId', 'SagaS
 export const orderSagaSteps = ['reserve', 'charge', 'confirm'] as const;
 export type OrderSagaStep = (typeof orderSagaSteps)[number];
 export const refundOrderSteps = ['refund', 'restock', 'cancel'] as const;
+
+export const refundPaymentSteps = ['refund', 'restock'] as const;
 
 export type SagaLimits = Readonly<{
   /** How long a forward step is retried before the saga gives up on it and compensates. */
@@ -42,6 +47,18 @@ export type RefundOrderInput = Readonly<{
   metadata: EventMetadata;
 }>;
 
+export type RefundPaymentInput = Readonly<{
+  orderId: string;
+  paymentId: string;
+  refundId: string;
+  /** Minor units. `all-held`: whatever the gateway holds when the run comes there. */
+  amount: number | 'all-held';
+  /** Puts all of the order's goods back, once, however small the refund. */
+  restock: boolean;
+  reason: string;
+  metadata: EventMetadata;
+}>;
+
 /** Signals come at least once: the workflow keeps the event ids that it has seen. */
 export type CancellationRequested = Readonly<{ eventId: string; reason: string; cancelledBy: string }>;
 export type PaymentCallback = Readonly<{ eventId: string; paymentId: string }>;
@@ -64,9 +81,10 @@ export type UndoChargeInput = ChargeInput & Readonly<{ reason: string }>;
 export type ConfirmInput = SagaRef & Readonly<{ paymentId: string }>;
 export type EndInput = SagaRef & Readonly<{ outcome: 'failed' | 'cancelled'; reason: string; cancelledBy: string }>;
 export type RefundInput = SagaRef & Readonly<{ reason: string }>;
+export type RefundPartInput = SagaRef & Pick<RefundPaymentInput, 'paymentId' | 'refundId' | 'amount' | 'reason'>;
 
 /**
- * The steps of both sagas. Each is idempotent: it derives its keys and event ids from workflow and step. A refusal is
+ * The steps of the sagas. Each is idempotent: it derives its keys and event ids from workflow and step. A refusal is
  * an ApplicationFailure with a DomainErrorCode as its type, not retryable; any other error is retried by Temporal.
  */
 export type OrderActivities = Readonly<{
@@ -81,6 +99,11 @@ export type OrderActivities = Readonly<{
   /** Appends the end, and says which it was: a cancellation that was requested first wins over a failure. */
   endOrder(input: EndInput): Promise<'failed' | 'cancelled'>;
   refundOrderPayment(input: RefundInput): Promise<void>;
+  /**
+   * Gives a part or all back, once per run. Refuses where that is more than is held, and moves nothing then.
+   * @returns what was given back, in minor units
+   */
+  refundPaymentPart(input: RefundPartInput): Promise<number>;
   restockOrder(input: SagaRef): Promise<void>;
   cancelRefundedOrder(input: EndInput): Promise<void>;
 }>;

@@ -1,6 +1,4 @@
 // What an order's events mean to its sagas: the order saga starts, hears of cancellations and payments, or a refund begins.
-import type { EventOf } from '../domain/catalogue.ts';
-import type { EventMetadata, StoredEvent } from '../domain/event.ts';
 import { Money } from '../domain/money.ts';
 import {
   cancellationRequestedSignal,
@@ -14,12 +12,10 @@ import {
   type PaymentCallback,
   type RefundOrderInput,
 } from '../domain/saga-contract.ts';
+import { causedBy, creationIn, hasEnded, searchAttributesOf, type Stream } from './order-run.ts';
+import { refundUnwanted, wasGivenUp } from './refund-routes.ts';
 import { nothing, type SagaAction, type SagaRoute, type SagaRouteDeps } from './saga-route.ts';
 import type { SagaStartRequest } from './saga-client.ts';
-
-type Stream = readonly StoredEvent[];
-const ends: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'order.cancelled']);
-const hasEnded = (stream: Stream): boolean => stream.some(({ eventType }) => ends.has(eventType));
 
 /** Details are for people; a long order's are cut. */
 const mostItemLines = 20;
@@ -58,17 +54,28 @@ export const onCancellationRequested: SagaRoute<'order.cancellation_requested'> 
       input,
       summary: `Refund of order ${orderId}: ${reason}`,
       details: `Asked for by ${cancelledBy}. The order's own saga: ${orderSagaId(orderId)}`,
-      searchAttributes: searchAttributesOf(orderId, customerIn(stream), event.metadata),
+      searchAttributes: searchAttributesOf(orderId, creationIn(stream).customerId, event.metadata),
     };
     return { kind: 'start', request };
   }
   const message: CancellationRequested = { eventId: event.eventId, reason, cancelledBy };
-  return signalOf(deps, orderId, cancellationRequestedSignal, message);
+  return signalOf(deps, orderId, cancellationRequestedSignal, message, () => nothing);
 };
 
-export const onPaymentCallback: SagaRoute<'payment.callback_received'> = ({ eventId, payload }, deps) => {
-  const message: PaymentCallback = { eventId, paymentId: payload.paymentId };
-  return signalOf(deps, payload.orderId, paymentCallbackSignal, message);
+/**
+ * The saga asks the gateway. One that has ended, or has said its last word on this payment, does not: what is held then
+ * goes back. For an order that was never submitted there is nobody to ask: that throws, and ends as a dead letter.
+ */
+export const onPaymentCallback: SagaRoute<'payment.callback_received'> = async (event, deps) => {
+  const { orderId, paymentId } = event.payload;
+  const stream = await deps.store.getEvents(orderId);
+  if (!stream.some(({ eventType }) => eventType === 'order.submitted')) {
+    throw new Error(`payment ${paymentId} came for an order that was never submitted: ${orderId}`);
+  }
+  if (hasEnded(stream) || (await wasGivenUp(deps, paymentId))) return await refundUnwanted(event, deps, stream);
+  const message: PaymentCallback = { eventId: event.eventId, paymentId };
+  const whenEnded = async (after: Stream): Promise<SagaAction> => await refundUnwanted(event, deps, after);
+  return signalOf(deps, orderId, paymentCallbackSignal, message, whenEnded);
 };
 
 /**
@@ -81,10 +88,12 @@ function signalOf(
   orderId: string,
   signal: string,
   message: CancellationRequested | PaymentCallback,
+  afterEnd: (stream: Stream) => SagaAction | Promise<SagaAction>,
 ): SagaAction {
   const workflowId = orderSagaId(orderId);
   const whenEnded = async (): Promise<SagaAction> => {
-    if (hasEnded(await store.getEvents(orderId))) return nothing;
+    const stream = await store.getEvents(orderId);
+    if (hasEnded(stream)) return await afterEnd(stream);
     throw new Error(`the run of ${workflowId} is gone (terminated, or lost), and the order has not ended`);
   };
   return { kind: 'signal', workflowId, signal, message, whenEnded };
@@ -92,21 +101,3 @@ function signalOf(
 
 const itemLine = (productId: string, quantity: number, price: Money): string =>
   `- ${quantity} × ${productId} at ${price.toString()}`;
-
-function customerIn(stream: Stream): string {
-  const created = stream.find(({ eventType }) => eventType === 'order.created') as StoredEvent<
-    EventOf<'order.created'>
-  >;
-  return created.payload.customerId;
-}
-
-const searchAttributesOf = (orderId: string, customerId: string, { tenantId }: EventMetadata) => ({
-  OrderId: orderId,
-  CustomerId: customerId,
-  TenantId: tenantId,
-  SagaStatus: 'Running',
-  SagaStep: 'start',
-});
-
-/** What the saga does from here on is caused by this event. */
-const causedBy = ({ metadata, eventId }: StoredEvent): EventMetadata => ({ ...metadata, causationId: eventId });

@@ -2,10 +2,12 @@
 // here, and no other may have one: otherwise it does not compile.
 import type { SagaEventType } from './event-routes.ts';
 import { onCancellationRequested, onOrderSubmitted, onPaymentCallback } from './order-saga-routes.ts';
+import { onRefundRequested } from './refund-routes.ts';
 import type { SagaRoute } from './saga-route.ts';
 
 export const sagaRoutes: { readonly [N in SagaEventType]: SagaRoute<N> } = {
   'order.submitted': onOrderSubmitted,
   'order.cancellation_requested': onCancellationRequested,
+  'order.refund_requested': onRefundRequested,
   'payment.callback_received': onPaymentCallback,
 };

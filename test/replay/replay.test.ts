@@ -7,7 +7,7 @@ import { temporal } from '@temporalio/proto';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { Worker, type ReplayHistoriesIterable } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { installRuntimeOnce, startSagaService } from '../support/saga-service.ts';
+import { eventually, installRuntimeOnce, startSagaService } from '../support/saga-service.ts';
 import { sagaPaths } from './saga-paths.ts';
 
 const folder = new URL('./histories/', import.meta.url);
@@ -25,6 +25,7 @@ async function recordHistories(): Promise<void> {
   await service.stock(50);
   for (const [name, path] of Object.entries(sagaPaths)) {
     const handle = service.parts.temporal.workflow.getHandle(await path(service));
+    await eventually(async () => await handle.describe().catch(() => undefined));
     await handle.result().catch(() => 'a failed run has a history as well');
     const history = History.toObject(History.fromObject(await handle.fetchHistory()), plain);
     await writeFile(new URL(`${name}.json`, folder), `${withoutMachine(JSON.stringify(history, null, 1))}\n`);

@@ -1,6 +1,8 @@
 // Every path whose history is kept: how to drive a service to its end, so that it can be recorded anew.
 import { orderSagaId, refundOrderId } from '../../src/domain/saga-contract.ts';
 import { UnavailableError } from '../../src/domain/errors.ts';
+import { newId } from '../../src/domain/ids.ts';
+import { anotherPayment, confirmedOrder, requestRefund, unwantedRefundId } from '../support/refunds.ts';
 import { callback, createHold, eventually, metadata, untilPending, type SagaService } from '../support/saga-service.ts';
 
 /** @returns the workflow id of the run whose history is the path's */
@@ -121,5 +123,26 @@ export const sagaPaths: Readonly<Record<string, SagaPath>> = {
     await service.commands.cancel(orderId, 'wrong colour', 'customer', metadata);
     await eventually(async () => ((await service.order(orderId)).status === 'cancelled' ? true : undefined));
     return refundOrderId(orderId);
+  },
+  'refunded-in-part': async (service) => await requestRefund(service, await confirmedOrder(service), { amount: 1000 }),
+  'refunded-with-the-goods': async (service) =>
+    await requestRefund(service, await confirmedOrder(service), { restock: true }),
+  'refund-refused': async (service) => {
+    const order = await confirmedOrder(service);
+    const hold = createHold();
+    service.faults.refund = hold.wait;
+    const workflowId = await requestRefund(service, order, { amount: 2000 });
+    await hold.reached;
+    delete service.faults.refund;
+    await service.parts.gateway.refund(order.paymentId, { key: newId(), amount: 'all-held' });
+    hold.release();
+    return workflowId;
+  },
+  'unwanted-money-refunded': async (service) => {
+    const orderId = await service.submit({ paymentMethod: 'pm_declined' });
+    await service.ended(orderId);
+    const paymentId = await anotherPayment(service, orderId);
+    await callback(service, { orderId, paymentId, outcome: 'completed' });
+    return unwantedRefundId(paymentId);
   },
 };

@@ -23,12 +23,22 @@ const payloads: Readonly<Record<EventType, Readonly<Record<string, unknown>>>> =
     paymentMethod: 'pm_ok',
   },
   'order.cancellation_requested': { orderId: 'o-1', reason: 'r', cancelledBy: 'customer' },
+  'order.refund_requested': {
+    orderId: 'o-1',
+    refundId: 'r-1',
+    paymentId: 'p-1',
+    amount: 1000,
+    restock: true,
+    reason: 'r',
+    requestedBy: 'customer',
+  },
   'order.cancelled': { orderId: 'o-1', customerId: 'c-1', reason: 'r', cancelledBy: 'customer' },
   'order.confirmed': { orderId: 'o-1', paymentId: 'p-1' },
   'order.failed': { orderId: 'o-1', reason: 'r' },
   'payment.completed': { ...payment, amount: 3000, currency: 'EUR', method: 'pm_ok' },
   'payment.failed': { ...payment, reason: 'r' },
   'payment.refunded': { ...payment, reason: 'r', amount: 3000 },
+  'payment.refund_failed': { ...payment, refundId: 'r-1', amount: 1000, reason: 'r' },
   'payment.voided': { ...payment, reason: 'r' },
   'payment.callback_received': { ...payment, outcome: 'completed', callbackId: 'msg_1' },
   'inventory.reserved': { orderId: 'o-1', items: reserved },
@@ -63,6 +73,7 @@ describe('the catalogue', () => {
     ['a quantity of none', 'order.item_added', { quantity: 0 }],
     ['a currency that is none', 'order.created', { currency: 'euro' }],
     ['a submission without items', 'order.submitted', { items: [] }],
+    ['a refund of nothing', 'order.refund_requested', { amount: 0 }],
     ['an outcome that it does not know', 'payment.callback_received', { outcome: 'perhaps' }],
   ] as const)('does not take %s', (_, type, change) => {
     expect(accepts(type, { ...payloads[type], ...change })).toBe(false);
@@ -77,7 +88,12 @@ describe('the routing table', () => {
 
   it('brings to Temporal what starts or signals a saga, and nothing else', () => {
     const toTemporal = types.filter((type) => eventRoutes[type].includes('temporal'));
-    expect(toTemporal).toEqual(['order.submitted', 'order.cancellation_requested', 'payment.callback_received']);
+    expect(toTemporal).toEqual([
+      'order.submitted',
+      'order.cancellation_requested',
+      'order.refund_requested',
+      'payment.callback_received',
+    ]);
   });
 
   it('names each destination of an event once', () => {
