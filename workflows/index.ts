@@ -2,3 +2,4 @@
 export { orderSaga } from './order-saga.ts';
 export { refundOrder } from './refund-order.ts';
 export { refundPayment } from './refund-payment.ts';
+export { verifyAddress } from './verify-address.ts';

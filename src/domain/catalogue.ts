@@ -7,6 +7,7 @@ const quantity = z.int().min(1);
 const currency = z.string().regex(/^[A-Z]{3}$/);
 const orderItem = z.object({ productId: z.string(), quantity, price: amount });
 const reservedItem = z.object({ productId: z.string(), quantity });
+const addressOfUser = { userId: z.string(), email: z.string() };
 const paymentOfOrder = { paymentId: z.string(), orderId: z.string() };
 
 export const catalogue = {
@@ -18,6 +19,13 @@ export const catalogue = {
     version: 1,
     schema: z.object({ userId: z.string(), oldEmail: z.string(), newEmail: z.string() }),
   },
+  'user.email_verified': { version: 1, schema: z.object(addressOfUser) },
+  /** `reminder` counts from 1. */
+  'user.verification_reminder_due': {
+    version: 1,
+    schema: z.object({ ...addressOfUser, reminder: z.int().min(1) }),
+  },
+  'user.verification_expired': { version: 1, schema: z.object(addressOfUser) },
   'order.created': {
     version: 1,
     schema: z.object({ orderId: z.string(), customerId: z.string(), currency, paymentMethod: z.string() }),

@@ -49,6 +49,8 @@ const environmentSchema = z.object({
     .describe("secret of the payment gateway's callbacks (Standard Webhooks)"),
   PAYMENT_DEADLINE_SECONDS: seconds.default(900).describe('how long a saga waits for a pending payment'),
   STEP_LIMIT_SECONDS: seconds.default(900).describe('how long a saga step is retried before the saga gives up on it'),
+  VERIFICATION_REMINDER_SECONDS: seconds.default(86_400).describe('between two reminders to verify an address'),
+  VERIFICATION_EXPIRY_SECONDS: seconds.default(604_800).describe('after which an address can no longer be verified'),
   SHUTDOWN_GRACE_SECONDS: seconds.default(30).describe('what running work gets after SIGTERM'),
   DATA_DIR: z.string().min(1).default('.data').describe('folder of the embedded stack and its settings'),
   LOG_LEVEL: z
@@ -92,6 +94,8 @@ export type Settings = Readonly<{
   paymentsWebhookSecret: string | undefined;
   paymentDeadlineSeconds: number;
   stepLimitSeconds: number;
+  verificationReminderSeconds: number;
+  verificationExpirySeconds: number;
   shutdownGraceSeconds: number;
   dataDir: string;
   logLevel: Environment['LOG_LEVEL'];
@@ -131,6 +135,8 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
     paymentsWebhookSecret: values.PAYMENTS_WEBHOOK_SECRET,
     paymentDeadlineSeconds: values.PAYMENT_DEADLINE_SECONDS,
     stepLimitSeconds: values.STEP_LIMIT_SECONDS,
+    verificationReminderSeconds: values.VERIFICATION_REMINDER_SECONDS,
+    verificationExpirySeconds: values.VERIFICATION_EXPIRY_SECONDS,
     shutdownGraceSeconds: values.SHUTDOWN_GRACE_SECONDS,
     dataDir: values.DATA_DIR,
     logLevel: values.LOG_LEVEL,

@@ -10,6 +10,7 @@ import {
   type WorkerOptions,
 } from '@temporalio/worker';
 import { createOrderActivities } from '../../activities/order-activities.ts';
+import { createVerifyAddressActivities } from '../../activities/verify-address.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { required, type Parts } from './parts.ts';
@@ -78,7 +79,10 @@ function workerOptions({ settings, db, store, unitOfWork, repository, gateway }:
     namespace: settings.temporalNamespace,
     taskQueue: settings.temporalTaskQueue,
     workflowsPath,
-    activities: createOrderActivities({ db, store, unitOfWork, repository, gateway }),
+    activities: {
+      ...createOrderActivities({ db, store, unitOfWork, repository, gateway }),
+      ...createVerifyAddressActivities({ db, store, unitOfWork }),
+    },
     // Default 0 would cut steps off at SIGTERM. A step's attempt takes 10 s at most.
     shutdownGraceTime: `${Math.max(1, settings.shutdownGraceSeconds - 5)} s`,
     // How long a killed worker's runs wait for it before another takes them over; the default is 10 s.

@@ -11,8 +11,11 @@ const busOnly = [destinations.bus] as const;
 const both = [destinations.bus, destinations.temporal] as const;
 
 const routes = {
-  'user.created': busOnly,
+  'user.created': both,
   'user.email_updated': busOnly,
+  'user.email_verified': both,
+  'user.verification_reminder_due': busOnly,
+  'user.verification_expired': busOnly,
   'order.created': busOnly,
   'order.item_added': busOnly,
   'order.item_removed': busOnly,

@@ -3,9 +3,12 @@
 import type { SagaEventType } from './event-routes.ts';
 import { onCancellationRequested, onOrderSubmitted, onPaymentCallback } from './order-saga-routes.ts';
 import { onRefundRequested } from './refund-routes.ts';
+import { onEmailVerified, onUserCreated } from './verify-address-routes.ts';
 import type { SagaRoute } from './saga-route.ts';
 
 export const sagaRoutes: { readonly [N in SagaEventType]: SagaRoute<N> } = {
+  'user.created': onUserCreated,
+  'user.email_verified': onEmailVerified,
   'order.submitted': onOrderSubmitted,
   'order.cancellation_requested': onCancellationRequested,
   'order.refund_requested': onRefundRequested,

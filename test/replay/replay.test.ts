@@ -21,7 +21,14 @@ const plain = { enums: String, longs: String, bytes: String };
 
 async function recordHistories(): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const service = await startSagaService({ environment: { PAYMENT_DEADLINE_SECONDS: '2', STEP_LIMIT_SECONDS: '2' } });
+  const service = await startSagaService({
+    environment: {
+      PAYMENT_DEADLINE_SECONDS: '2',
+      STEP_LIMIT_SECONDS: '2',
+      VERIFICATION_REMINDER_SECONDS: '2',
+      VERIFICATION_EXPIRY_SECONDS: '5',
+    },
+  });
   await service.stock(50);
   for (const [name, path] of Object.entries(sagaPaths)) {
     const handle = service.parts.temporal.workflow.getHandle(await path(service));
@@ -54,7 +61,7 @@ async function replay(path: string): Promise<Readonly<Record<string, Error | und
 beforeAll(async () => {
   installRuntimeOnce();
   if (process.env['UPDATE_REPLAY_HISTORIES'] !== undefined) await recordHistories();
-});
+}, 5 * 60_000);
 
 describe('the kept histories', () => {
   it('are there for every path', async () => {

@@ -2,8 +2,18 @@
 import { orderSagaId, refundOrderId } from '../../src/domain/saga-contract.ts';
 import { UnavailableError } from '../../src/domain/errors.ts';
 import { newId } from '../../src/domain/ids.ts';
+import { verifyAddressId } from '../../src/domain/user-verification.ts';
 import { anotherPayment, confirmedOrder, requestRefund, unwantedRefundId } from '../support/refunds.ts';
-import { callback, createHold, eventually, metadata, untilPending, type SagaService } from '../support/saga-service.ts';
+import {
+  callback,
+  createHold,
+  eventTypes,
+  eventually,
+  metadata,
+  untilPending,
+  type SagaService,
+} from '../support/saga-service.ts';
+import { createUser, verifyEmail } from '../support/users.ts';
 
 /** @returns the workflow id of the run whose history is the path's */
 export type SagaPath = (service: SagaService) => Promise<string>;
@@ -50,6 +60,8 @@ async function cancelledAt(
   await service.ended(orderId);
   return orderSagaId(orderId);
 }
+
+const reminderDue = 'user.verification_reminder_due';
 
 export const sagaPaths: Readonly<Record<string, SagaPath>> = {
   confirmed: plain('pm_ok'),
@@ -144,5 +156,23 @@ export const sagaPaths: Readonly<Record<string, SagaPath>> = {
     const paymentId = await anotherPayment(service, orderId);
     await callback(service, { orderId, paymentId, outcome: 'completed' });
     return unwantedRefundId(paymentId);
+  },
+  'address-verified': async (service) => {
+    const userId = await createUser(service);
+    await verifyEmail(service, userId);
+    return verifyAddressId(userId);
+  },
+  'address-reminded-then-verified': async (service) => {
+    const userId = await createUser(service);
+    await eventually(async () => ((await eventTypes(service, userId)).includes(reminderDue) ? true : undefined));
+    await verifyEmail(service, userId);
+    return verifyAddressId(userId);
+  },
+  'address-expired': async (service) => verifyAddressId(await createUser(service)),
+  'address-stopped-in-temporal': async (service) => {
+    const run = service.parts.temporal.workflow.getHandle(verifyAddressId(await createUser(service)));
+    await eventually(async () => await run.describe().catch(() => undefined));
+    await run.cancel();
+    return run.workflowId;
   },
 };

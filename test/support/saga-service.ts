@@ -83,7 +83,10 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
   if (options.relay ?? true) running.push(startRelay(withBeforeGet(parts, options.beforeGet)));
   if (options.worker ?? true) {
     installRuntimeOnce();
-    running.push(startWorker(withFaults(parts, faults)));
+    const worker = startWorker(withFaults(parts, faults));
+    running.push(worker);
+    // Bundling the workflows blocks this process, on a busy machine for longer than a connection may take.
+    await eventually(async () => (worker.isPolling() ? true : undefined), 55_000);
   }
   const commands = createOrderCommands({ repository: parts.repository });
   const queries = createOrderQueries(parts.db);

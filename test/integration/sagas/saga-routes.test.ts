@@ -21,7 +21,8 @@ beforeAll(async () => {
 afterAll(async () => await shop.stop());
 
 const limits = { stepLimitSeconds: 1, paymentDeadlineSeconds: 1 };
-const deps = (held: number): SagaRouteDeps => ({ store: shop.store, limits, heldOf: async () => held });
+const verification = { reminderSeconds: 1, expirySeconds: 2 };
+const deps = (held: number): SagaRouteDeps => ({ store: shop.store, limits, verification, heldOf: async () => held });
 
 async function submitted(): Promise<string> {
   const items = [{ productId: 'lamp', quantity: 1, price: 1500 }];

@@ -11,6 +11,9 @@ const payment = { paymentId: 'p-1', orderId: 'o-1' };
 const payloads: Readonly<Record<EventType, Readonly<Record<string, unknown>>>> = {
   'user.created': { userId: 'u-1', email: 'a@example.com', tenantId: 'acme' },
   'user.email_updated': { userId: 'u-1', oldEmail: 'a@example.com', newEmail: 'b@example.com' },
+  'user.email_verified': { userId: 'u-1', email: 'a@example.com' },
+  'user.verification_reminder_due': { userId: 'u-1', email: 'a@example.com', reminder: 1 },
+  'user.verification_expired': { userId: 'u-1', email: 'a@example.com' },
   'order.created': { orderId: 'o-1', customerId: 'c-1', currency: 'EUR', paymentMethod: 'pm_ok' },
   'order.item_added': { orderId: 'o-1', productId: 'lamp', quantity: 2, price: 1500 },
   'order.item_removed': { orderId: 'o-1', productId: 'lamp' },
@@ -73,6 +76,7 @@ describe('the catalogue', () => {
     ['a quantity of none', 'order.item_added', { quantity: 0 }],
     ['a currency that is none', 'order.created', { currency: 'euro' }],
     ['a submission without items', 'order.submitted', { items: [] }],
+    ['a reminder before the first', 'user.verification_reminder_due', { reminder: 0 }],
     ['a refund of nothing', 'order.refund_requested', { amount: 0 }],
     ['an outcome that it does not know', 'payment.callback_received', { outcome: 'perhaps' }],
   ] as const)('does not take %s', (_, type, change) => {
@@ -89,6 +93,8 @@ describe('the routing table', () => {
   it('brings to Temporal what starts or signals a saga, and nothing else', () => {
     const toTemporal = types.filter((type) => eventRoutes[type].includes('temporal'));
     expect(toTemporal).toEqual([
+      'user.created',
+      'user.email_verified',
       'order.submitted',
       'order.cancellation_requested',
       'order.refund_requested',
