@@ -40,7 +40,7 @@ export function createAttentionSteps({ db, unitOfWork }: AttentionStepDeps): Att
         // The saga is told to try again by its own workflow.
         if (action === 'retry') return;
         const reference = input.reference ?? 'none';
-        await settleOf[step]?.(unit.tx, { orderId, context }, { action, reference });
+        if (orderId !== null) await settleOf[step]?.(unit.tx, { orderId, context }, { action, reference });
         await writeResolution(unit.tx, { workflowId, name: step }, resolved(input, action));
       });
     },

@@ -3,9 +3,10 @@ import type { EventOf, EventPayload } from '../src/domain/catalogue.ts';
 import { DomainError, UnavailableError } from '../src/domain/errors.ts';
 import type { EventContext } from '../src/domain/event.ts';
 import { derivedId } from '../src/domain/ids.ts';
-import type { ChargeInput, ChargeResult, OrderActivities } from '../src/domain/saga-contract.ts';
+import type { ChargeInput, ChargeResult, OrderActivities, RefundPartInput } from '../src/domain/saga-contract.ts';
 import type { EventStore } from '../src/event-store/event-store.ts';
 import type { RunUnitOfWork, UnitOfWork } from '../src/event-store/unit-of-work.ts';
+import { refundEventId } from '../src/payments/available-for-refund.ts';
 import { listPayments } from '../src/payments/ledger-rows.ts';
 import type { Payment, PaymentGateway } from '../src/payments/payment-gateway.ts';
 import type { RunStep, StepWork } from './saga-step.ts';
@@ -16,7 +17,10 @@ export type PaymentStepDeps = Readonly<{
   gateway: PaymentGateway;
   runStep: RunStep;
 }>;
-type PaymentSteps = Pick<OrderActivities, 'chargePayment' | 'settlePayment' | 'undoPayment' | 'refundOrderPayment'>;
+type PaymentSteps = Pick<
+  OrderActivities,
+  'chargePayment' | 'settlePayment' | 'undoPayment' | 'refundOrderPayment' | 'refundPaymentPart'
+>;
 
 const chargeKey = (workflowId: string): string => `${workflowId}:charge`;
 
@@ -84,6 +88,29 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
     }
   }
 
+  /** The gateway's "no" is told to whoever asked, by an event, and promises the sum to others again. */
+  async function part(step: StepWork, input: RefundPartInput): Promise<number> {
+    const { orderId, paymentId, refundId, amount: asked, reason } = input;
+    try {
+      const { amount } = await gateway.refund(paymentId, { key: step.workflowId, amount: asked });
+      await unitOfWork(async (unit) => {
+        const refunded = { paymentId, orderId, reason, amount };
+        const eventId = refundEventId(paymentId, refundId);
+        if (amount > 0) await appendOnce(deps, unit, step.context, 'payment.refunded', refunded, eventId);
+        await step.record(unit.tx, 'done');
+      });
+      return amount;
+    } catch (error) {
+      if (!(error instanceof DomainError)) throw error;
+      const failed = { paymentId, orderId, refundId, amount: asked === 'all-held' ? 0 : asked, reason: error.message };
+      await unitOfWork(async (unit) => {
+        const eventId = derivedId('event', 'payment.refund_failed', paymentId, refundId);
+        await appendOnce(deps, unit, step.context, 'payment.refund_failed', failed, eventId);
+      });
+      throw error;
+    }
+  }
+
   return {
     chargePayment: async (input) =>
       await runStep('charge', input.metadata, async (step) => {
@@ -148,6 +175,9 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
         },
         'must',
       ),
+
+    refundPaymentPart: async (input) =>
+      await runStep('refund', input.metadata, async (step) => await part(step, input)),
   };
 }
 
@@ -182,20 +212,26 @@ const reasonOf = (code: 'payment-deadline-passed' | 'payment-unavailable'): stri
     ? 'the payment was not settled before its deadline'
     : 'the payment gateway gave no answer; the payment is voided';
 
-type PaymentEventType = 'payment.completed' | 'payment.failed' | 'payment.voided' | 'payment.refunded';
+type PaymentEventType =
+  | 'payment.completed'
+  | 'payment.failed'
+  | 'payment.voided'
+  | 'payment.refunded'
+  | 'payment.refund_failed';
 
-/** A payment ends each way at most once, whichever step comes to say so. */
+/** A payment ends each way at most once, whichever step comes to say so; a refund in parts has an event for each. */
 async function appendOnce<N extends PaymentEventType>(
   { store }: PaymentStepDeps,
   unit: UnitOfWork,
   context: EventContext,
   eventType: N,
   payload: EventPayload<N> & Readonly<{ paymentId: string }>,
+  eventId: string = derivedId('event', eventType, payload.paymentId),
 ): Promise<void> {
   const stored = await store.getEvents(payload.paymentId, { tx: unit.tx });
-  if (stored.some((event) => event.eventType === eventType)) return;
+  if (stored.some((event) => event.eventId === eventId)) return;
   const event: EventOf<PaymentEventType> = {
-    eventId: derivedId('event', eventType, payload.paymentId),
+    eventId,
     eventType,
     occurredAt: context.now(),
     aggregateId: payload.paymentId,

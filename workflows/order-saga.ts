@@ -1,7 +1,6 @@
 // The order's saga: reserve, charge, confirm; or undo in reverse and say why.
 import {
   ActivityCancellationType,
-  ApplicationFailure,
   condition,
   defineSignal,
   setHandler,
@@ -20,6 +19,7 @@ import {
   type SettleInput,
 } from '../src/domain/saga-contract.ts';
 import { parkingRecordsOf, steps } from './order-steps.ts';
+import { refusedRun } from './refused-run.ts';
 import { isRefused, Refusal, StepGaveUp, StopRequested } from './saga-outcomes.ts';
 import { runSaga, untilItWorks, type Saga } from './saga.ts';
 
@@ -149,13 +149,7 @@ async function end(
     return { status: 'cancelled', reason };
   }
   saga.finish('Failed', `${refusal.code}: ${refusal.message}`);
-  throw withoutStack(ApplicationFailure.nonRetryable(refusal.message, refusal.code));
-}
-
-/** A refusal is no bug: the place in the code tells an operator nothing, and would show the machine's paths. */
-function withoutStack(failure: ApplicationFailure): ApplicationFailure {
-  failure.stack = `${failure.name}: ${failure.message}`;
-  return failure;
+  throw refusedRun(refusal);
 }
 
 /** Undefined for a stop. Anything that is no known end is a bug: it keeps the run open until it is mended. */

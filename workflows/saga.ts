@@ -110,7 +110,8 @@ function createSaga<P extends SagaPlan>({ title, plan, limits, records }: SagaOp
   let phase = firstPhase(plan);
 
   function throwIfStopped(): void {
-    if (!stop.requested || phase === 'past the pivot') return;
+    // With nothing to undo, before its pivot or after it, a saga only goes forward.
+    if (!stop.requested || phase === 'past the pivot' || plan.compensatable.length === 0) return;
     stop.actedOn = true;
     throw new StopRequested('the saga was asked to stop');
   }

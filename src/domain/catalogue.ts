@@ -16,6 +16,7 @@ const resolution = z.object({
   reference: z.string().nullable(),
   resolvedBy: z.string(),
 });
+const addressOfUser = { userId: z.string(), email: z.string() };
 const paymentOfOrder = { paymentId: z.string(), orderId: z.string() };
 
 export const catalogue = {
@@ -27,6 +28,13 @@ export const catalogue = {
     version: 1,
     schema: z.object({ userId: z.string(), oldEmail: z.string(), newEmail: z.string() }),
   },
+  'user.email_verified': { version: 1, schema: z.object(addressOfUser) },
+  /** `reminder` counts from 1. */
+  'user.verification_reminder_due': {
+    version: 1,
+    schema: z.object({ ...addressOfUser, reminder: z.int().min(1) }),
+  },
+  'user.verification_expired': { version: 1, schema: z.object(addressOfUser) },
   'order.created': {
     version: 1,
     schema: z.object({ orderId: z.string(), customerId: z.string(), currency, paymentMethod: z.string() }),
@@ -51,6 +59,18 @@ export const catalogue = {
     version: 1,
     schema: z.object({ orderId: z.string(), reason: z.string(), cancelledBy: z.string() }),
   },
+  'order.refund_requested': {
+    version: 1,
+    schema: z.object({
+      orderId: z.string(),
+      refundId: z.string(),
+      paymentId: z.string(),
+      amount: amount.min(1),
+      restock: z.boolean(),
+      reason: z.string(),
+      requestedBy: z.string(),
+    }),
+  },
   'order.cancelled': {
     version: 1,
     schema: z.object({ orderId: z.string(), customerId: z.string(), reason: z.string(), cancelledBy: z.string() }),
@@ -63,6 +83,10 @@ export const catalogue = {
   },
   'payment.failed': { version: 1, schema: z.object({ ...paymentOfOrder, reason: z.string() }) },
   'payment.refunded': { version: 1, schema: z.object({ ...paymentOfOrder, reason: z.string(), amount }) },
+  'payment.refund_failed': {
+    version: 1,
+    schema: z.object({ ...paymentOfOrder, refundId: z.string(), amount, reason: z.string() }),
+  },
   'payment.voided': { version: 1, schema: z.object({ ...paymentOfOrder, reason: z.string() }) },
   'payment.callback_received': {
     version: 1,
@@ -70,9 +94,9 @@ export const catalogue = {
   },
   'inventory.reserved': { version: 1, schema: z.object({ orderId: z.string(), items: z.array(reservedItem) }) },
   'inventory.released': { version: 1, schema: z.object({ orderId: z.string(), items: z.array(reservedItem) }) },
-  // Asked for over HTTP; and acted on by the saga, whoever asked.
+  // Asked for over HTTP; and acted on by the saga, whoever asked, be it an order's or not.
   'saga.resolution_requested': { version: 1, schema: resolution },
-  'saga.resolution_applied': { version: 1, schema: resolution },
+  'saga.resolution_applied': { version: 1, schema: resolution.extend({ orderId: z.string().nullable() }) },
 } as const satisfies EventCatalogue;
 
 export type EventType = keyof typeof catalogue;

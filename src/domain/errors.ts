@@ -4,6 +4,7 @@ export const domainErrorCodes = [
   'order-not-found',
   'order-not-draft',
   'order-not-submitted',
+  'order-not-confirmed',
   'order-empty',
   'order-ended',
   'order-too-large',

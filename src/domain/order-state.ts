@@ -8,6 +8,7 @@ export type OrderEventType =
   | 'order.item_removed'
   | 'order.submitted'
   | 'order.cancellation_requested'
+  | 'order.refund_requested'
   | 'order.cancelled'
   | 'order.confirmed'
   | 'order.failed';
@@ -26,6 +27,8 @@ export type OrderState = Readonly<{
   items: readonly OrderItem[];
   /** Set by order.cancellation_requested; the saga (or the refund) ends it with order.cancelled. */
   cancellation: Readonly<{ reason: string; cancelledBy: string }> | undefined;
+  /** Asked for since the confirmation, whatever has become of them. */
+  refunds: readonly Readonly<{ refundId: string; amount: number }>[];
   paymentId: string | undefined;
   failureReason: string | undefined;
 }>;
@@ -47,6 +50,10 @@ export function evolveOrder(state: OrderState | undefined, event: OrderEvent): O
       return { ...state, status: 'submitted', paymentMethod: event.payload.paymentMethod };
     case 'order.cancellation_requested':
       return { ...state, cancellation: { reason: event.payload.reason, cancelledBy: event.payload.cancelledBy } };
+    case 'order.refund_requested': {
+      const { refundId, amount } = event.payload;
+      return { ...state, refunds: [...state.refunds, { refundId, amount }] };
+    }
     case 'order.cancelled':
       return {
         ...state,
@@ -72,6 +79,7 @@ function created(event: EventOf<'order.created'>): OrderState {
     status: 'draft',
     items: [],
     cancellation: undefined,
+    refunds: [],
     paymentId: undefined,
     failureReason: undefined,
   };

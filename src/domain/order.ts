@@ -10,6 +10,11 @@ export const orderAggregate = 'order';
 const mostPerLine = 1_000_000;
 const mostLines = 500;
 
+/** `amount` in minor units; without one, all that is there. */
+export type RefundRequested = Readonly<
+  Omit<EventPayload<'order.refund_requested'>, 'orderId' | 'paymentId' | 'amount'> & { amount?: number | undefined }
+>;
+
 /**
  * Commands check, then record events; nothing is stored until the repository saves. Every command is refused with a
  * DomainError and then leaves the order as it was.
@@ -145,6 +150,26 @@ export class EventSourcedOrder {
       throw new DomainError('cancellation-requested', `cancellation was requested first: ${cancellation.reason}`);
     }
     this.#record('order.confirmed', { orderId, paymentId });
+  }
+
+  /**
+   * Of a confirmed order: the status stays, a saga of its own refunds. `available` is what is held of the payment and not
+   * promised to an earlier request; the stream decides between two that come together.
+   */
+  requestRefund({ amount, ...refund }: RefundRequested, available: number): void {
+    const { status, cancellation, orderId, paymentId } = this.state;
+    if (status !== 'confirmed' || paymentId === undefined) {
+      throw new DomainError('order-not-confirmed', `the order is ${status}, not confirmed`, 'status');
+    }
+    if (cancellation !== undefined) {
+      throw new DomainError('cancellation-requested', 'the order is being cancelled, and so refunded as a whole');
+    }
+    const asked = amount ?? available;
+    if (asked > available || asked === 0) {
+      const what = amount === undefined ? 'all' : String(amount);
+      throw new DomainError('refund-exceeds-held', `${what} was asked for, ${available} is held`, 'amount');
+    }
+    this.#record('order.refund_requested', { orderId, paymentId, amount: asked, ...refund });
   }
 
   markAsFailed(reason: string): void {

@@ -5,8 +5,11 @@ import type { ResolutionAction } from './saga-resolution.ts';
 
 export const orderSagaName = 'orderSaga';
 export const refundOrderName = 'refundOrder';
+export const refundPaymentName = 'refundPayment';
 export const orderSagaId = (orderId: string): string => `order-saga-${orderId}`;
 export const refundOrderId = (orderId: string): string => `refund-order-${orderId}`;
+export const refundPaymentId = (paymentId: string, refundId: string): string =>
+  `refund-payment-${paymentId}-${refundId}`;
 
 export const cancellationRequestedSignal = 'cancellationRequested';
 export const paymentCallbackSignal = 'paymentCallback';
@@ -24,6 +27,8 @@ export const orderSagaPlan = {
 export const refundOrderPlan = { compensatable: [], retriable: ['refund', 'restock', 'cancel'] } as const;
 export const orderSagaSteps = [...orderSagaPlan.compensatable, orderSagaPlan.pivot] as const;
 export const refundOrderSteps = refundOrderPlan.retriable;
+/** The gateway may refuse the refund: then nothing is put back either. It has nothing to undo, so a stop changes nothing. */
+export const refundPaymentPlan = { compensatable: [], pivot: 'refund', retriable: ['restock'] } as const;
 
 /** How patient a saga is with a step that it may not give up on. */
 export type ParkingLimits = Readonly<{
@@ -61,6 +66,19 @@ export type RefundOrderInput = Readonly<{
   metadata: EventMetadata;
 }>;
 
+export type RefundPaymentInput = Readonly<{
+  orderId: string;
+  paymentId: string;
+  refundId: string;
+  /** Minor units. `all-held`: whatever the gateway holds when the run comes there. */
+  amount: number | 'all-held';
+  /** Puts all of the order's goods back, once, however small the refund. */
+  restock: boolean;
+  reason: string;
+  limits?: ParkingLimits;
+  metadata: EventMetadata;
+}>;
+
 /** Signals come at least once: the workflow keeps the event ids that it has seen. */
 export type CancellationRequested = Readonly<{ eventId: string; reason: string; cancelledBy: string }>;
 export type PaymentCallback = Readonly<{ eventId: string; paymentId: string }>;
@@ -83,31 +101,33 @@ export type UndoChargeInput = ChargeInput & Readonly<{ reason: string }>;
 export type ConfirmInput = SagaRef & Readonly<{ paymentId: string }>;
 export type EndInput = SagaRef & Readonly<{ outcome: 'failed' | 'cancelled'; reason: string; cancelledBy: string }>;
 export type RefundInput = SagaRef & Readonly<{ reason: string }>;
+export type RefundPartInput = SagaRef & Pick<RefundPaymentInput, 'paymentId' | 'refundId' | 'amount' | 'reason'>;
 
-export type ParkedInput = SagaRef &
-  Readonly<{
-    step: string;
-    /** It is the undo that is parked. */
-    undoing: boolean;
-    /** An operator may also skip it, or say that it is settled. */
-    byHand: boolean;
-    error: string;
-  }>;
-export type ResolutionInput = SagaRef &
-  Readonly<{
-    step: string;
-    undoing: boolean;
-    action: ResolutionAction;
-    reference: string | null;
-    resolvedBy: string;
-    /** The same in every attempt: the event that says so has an id derived from it. */
-    resolutionId: string;
-    /** The event that asked for it; null where an operator sent the signal by hand. */
-    requestId: string | null;
-  }>;
+export type ParkedInput = Readonly<{
+  step: string;
+  /** It is the undo that is parked. */
+  undoing: boolean;
+  /** An operator may also skip it, or say that it is settled. */
+  byHand: boolean;
+  error: string;
+}>;
+export type ResolutionInput = Readonly<{
+  /** Null: a saga that is not an order's. */
+  orderId: string | null;
+  metadata: EventMetadata;
+  step: string;
+  undoing: boolean;
+  action: ResolutionAction;
+  reference: string | null;
+  resolvedBy: string;
+  /** The same in every attempt: the event that says so has an id derived from it. */
+  resolutionId: string;
+  /** The event that asked for it; null where an operator sent the signal by hand. */
+  requestId: string | null;
+}>;
 
 /**
- * The steps of both sagas. Each is idempotent: it derives its keys and event ids from workflow and step. A refusal is
+ * The steps of the sagas. Each is idempotent: it derives its keys and event ids from workflow and step. A refusal is
  * an ApplicationFailure with a DomainErrorCode as its type, not retryable; any other error is retried by Temporal.
  * An undo, and what can only go forward, has no refusals: it fails with `refusedForGood`, which may be retried.
  */
@@ -123,6 +143,11 @@ export type OrderActivities = Readonly<{
   /** Appends the end, and says which it was: a cancellation that was requested first wins over a failure. */
   endOrder(input: EndInput): Promise<'failed' | 'cancelled'>;
   refundOrderPayment(input: RefundInput): Promise<void>;
+  /**
+   * Gives a part or all back, once per run. Refuses where that is more than is held, and moves nothing then.
+   * @returns what was given back, in minor units
+   */
+  refundPaymentPart(input: RefundPartInput): Promise<number>;
   restockOrder(input: SagaRef): Promise<void>;
   cancelRefundedOrder(input: EndInput): Promise<void>;
   /** The step's row says that it is parked, unless it has been dealt with meanwhile. */

@@ -16,6 +16,7 @@ import { createEventsRouter } from './events-routes.ts';
 import { createHealthRouter, type MetricsText, type ReadinessChecks } from './health-routes.ts';
 import { createIdempotent } from './idempotency/idempotent.ts';
 import { createOrderChangesRouter } from './order-changes-routes.ts';
+import { createOrderRefundsRouter } from './order-refunds-routes.ts';
 import { createOrderStoryRouter } from './order-story-routes.ts';
 import { createOrdersRouter } from './orders-routes.ts';
 import { createOutboxRouter, type Destinations } from './outbox-routes.ts';
@@ -73,6 +74,7 @@ export function createApp(deps: HttpDeps): Express {
   app.use(createProductsRouter(deps));
   app.use(createOrdersRouter({ ...deps, idempotent }));
   app.use(createOrderChangesRouter({ ...deps, idempotent }));
+  app.use(createOrderRefundsRouter({ ...deps, idempotent }));
   app.use(createOrderStoryRouter(deps));
   app.use(createSagaResolveRouter({ ...deps, idempotent, resolutions: createSagaResolutions(deps) }));
   app.use(createEventsRouter(deps));

@@ -1,12 +1,12 @@
 // What can be done to an order that is there: items, submit, cancel.
 import { Router } from 'express';
 import { z } from 'zod';
-import type { EventSourcedOrder } from '../domain/order.ts';
 import type { EventStore } from '../event-store/event-store.ts';
-import { commandEventId, type OrderCommands } from '../orders/order-commands.ts';
+import type { OrderCommands } from '../orders/order-commands.ts';
 import type { OrderQueries } from '../orders/order-queries.ts';
 import type { SagaViews } from '../sagas/saga-view.ts';
 import type { Attempt, Idempotent } from './idempotency/idempotent.ts';
+import { once } from './idempotency/once.ts';
 import { existingOrder, itemSchema, orderIdOf } from './order-input.ts';
 import { jsonAnswer, type Answer } from './protocol/answer.ts';
 import { bodyOf } from './protocol/body.ts';
@@ -85,23 +85,4 @@ async function submit(deps: OrderChangesRouterDeps, exchange: Exchange, attempt:
   const { status } = await existingOrder(orderQueries, tenantId, orderId);
   const { workflowId, webUrl } = sagaViews.linkOf(orderId);
   return jsonAnswer(202, { orderId, status, saga: { workflowId, webUrl } });
-}
-
-/**
- * Runs the command, unless an earlier attempt with the same Idempotency-Key has: it may have died, or lost its
- * connection, between the commit and the answer. Then the command's event is in the order's stream.
- * @returns the order as the command left it, or undefined where it was done before
- */
-async function once(
-  { store }: OrderChangesRouterDeps,
-  orderId: string,
-  attempt: Attempt,
-  command: (commandKey?: string) => Promise<EventSourcedOrder>,
-): Promise<EventSourcedOrder | undefined> {
-  if (attempt?.repeated === true) {
-    const eventId = commandEventId(attempt.commandKey);
-    // The id is derived from tenant and path as well, so only this tenant's command on this order can have it.
-    if ((await store.getEvents(orderId)).some((event) => event.eventId === eventId)) return undefined;
-  }
-  return await command(attempt?.commandKey);
 }

@@ -3,8 +3,8 @@ import { ConflictError } from '../domain/errors.ts';
 import type { EventContext, EventMetadata } from '../domain/event.ts';
 import { commandContext, derivedId, newId } from '../domain/ids.ts';
 import { Money } from '../domain/money.ts';
-import type { OrderItem } from '../domain/order-state.ts';
-import { EventSourcedOrder } from '../domain/order.ts';
+import type { OrderItem, OrderState } from '../domain/order-state.ts';
+import { EventSourcedOrder, type RefundRequested } from '../domain/order.ts';
 import { loadOrder, type EventSourcedOrderRepository } from './order-repository.ts';
 
 export type NewOrder = Readonly<{
@@ -33,6 +33,14 @@ export type OrderCommands = Readonly<{
     metadata: EventMetadata,
     commandKey?: string,
   ): Promise<EventSourcedOrder>;
+  /** `availableOf` is asked for each attempt anew, with the order as that attempt has loaded it. */
+  requestRefund(
+    orderId: string,
+    refund: RefundRequested,
+    availableOf: (order: OrderState) => Promise<number>,
+    metadata: EventMetadata,
+    commandKey?: string,
+  ): Promise<EventSourcedOrder>;
 }>;
 
 export const commandEventId = (commandKey: string): string => derivedId('command-event', commandKey);
@@ -46,11 +54,11 @@ export function createOrderCommands(deps: Readonly<{ repository: EventSourcedOrd
   async function change(
     orderId: string,
     context: () => EventContext,
-    decide: (order: EventSourcedOrder) => void,
+    decide: (order: EventSourcedOrder) => void | Promise<void>,
   ): Promise<EventSourcedOrder> {
     for (let attempt = 1; ; attempt += 1) {
       const order = await loadOrder(repository, orderId, context());
-      decide(order);
+      await decide(order);
       try {
         await repository.save(order);
         return order;
@@ -95,6 +103,10 @@ export function createOrderCommands(deps: Readonly<{ repository: EventSourcedOrd
     cancel: async (orderId, reason, cancelledBy, metadata, commandKey) =>
       await change(orderId, contextsOf(metadata, commandKey), (order) => {
         order.requestCancellation(reason, cancelledBy);
+      }),
+    requestRefund: async (orderId, refund, availableOf, metadata, commandKey) =>
+      await change(orderId, contextsOf(metadata, commandKey), async (order) => {
+        order.requestRefund(refund, await availableOf(order.state));
       }),
   };
 }

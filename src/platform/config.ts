@@ -73,6 +73,8 @@ const environmentSchema = z.object({
     .default(120)
     .describe('how long an undo, or a step that only goes forward, is retried before it counts as parked'),
   PARKED_RETRY_SECONDS: seconds.default(60).describe('how often a parked step is tried again by itself'),
+  VERIFICATION_REMINDER_SECONDS: seconds.default(86_400).describe('between two reminders to verify an address'),
+  VERIFICATION_EXPIRY_SECONDS: seconds.default(604_800).describe('after which an address can no longer be verified'),
   SHUTDOWN_GRACE_SECONDS: seconds.default(30).describe('what running work gets after SIGTERM'),
   DATA_DIR: z.string().min(1).default('.data').describe('folder of the embedded stack and its settings'),
   LOG_LEVEL: z
@@ -122,6 +124,8 @@ export type Settings = Readonly<{
   stepLimitSeconds: number;
   parkAfterSeconds: number;
   parkedRetrySeconds: number;
+  verificationReminderSeconds: number;
+  verificationExpirySeconds: number;
   shutdownGraceSeconds: number;
   dataDir: string;
   logLevel: Environment['LOG_LEVEL'];
@@ -164,6 +168,8 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
     stepLimitSeconds: values.STEP_LIMIT_SECONDS,
     parkAfterSeconds: values.PARK_AFTER_SECONDS,
     parkedRetrySeconds: values.PARKED_RETRY_SECONDS,
+    verificationReminderSeconds: values.VERIFICATION_REMINDER_SECONDS,
+    verificationExpirySeconds: values.VERIFICATION_EXPIRY_SECONDS,
     shutdownGraceSeconds: values.SHUTDOWN_GRACE_SECONDS,
     dataDir: values.DATA_DIR,
     logLevel: values.LOG_LEVEL,

@@ -132,9 +132,13 @@ function sagaDeliveries({ temporal, settings, store, db, gateway }: Parts): Deli
     parkAfterSeconds: settings.parkAfterSeconds,
     parkedRetrySeconds: settings.parkedRetrySeconds,
   };
+  const verification = {
+    reminderSeconds: settings.verificationReminderSeconds,
+    expirySeconds: settings.verificationExpirySeconds,
+  };
   const client = createSagaClient({ client: temporal, taskQueue: settings.temporalTaskQueue });
   const heldOf = async (paymentId: string): Promise<number> => heldBy(await gateway.get(paymentId));
-  const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits, heldOf });
+  const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits, verification, heldOf });
   let ready = false;
   return async (delivery) => {
     if (!ready) {

@@ -9,6 +9,7 @@ import {
   type WorkerOptions,
 } from '@temporalio/worker';
 import { createOrderActivities } from '../../activities/order-activities.ts';
+import { createVerifyAddressActivities } from '../../activities/verify-address.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { activityLogAttributes } from './activity-log-attributes.ts';
@@ -80,7 +81,10 @@ function workerOptions({ settings, db, store, unitOfWork, repository, gateway }:
     namespace: settings.temporalNamespace,
     taskQueue: settings.temporalTaskQueue,
     ...findWorkflows(settings.workflowBundle),
-    activities: createOrderActivities({ db, store, unitOfWork, repository, gateway }),
+    activities: {
+      ...createOrderActivities({ db, store, unitOfWork, repository, gateway }),
+      ...createVerifyAddressActivities({ db, store, unitOfWork }),
+    },
     interceptors: { activity: [activityLogAttributes] },
     // Default 0 would cut steps off at SIGTERM. A step's attempt takes 10 s at most.
     shutdownGraceTime: `${Math.max(1, settings.shutdownGraceSeconds - 5)} s`,

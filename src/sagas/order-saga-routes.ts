@@ -1,6 +1,5 @@
 // What an order's events mean to its sagas: the order saga starts, hears of cancellations and payments, or a refund begins.
-import type { EventOf } from '../domain/catalogue.ts';
-import { causedBy, type EventMetadata, type StoredEvent } from '../domain/event.ts';
+import { causedBy } from '../domain/event.ts';
 import { Money } from '../domain/money.ts';
 import {
   cancellationRequestedSignal,
@@ -15,12 +14,10 @@ import {
   type RefundOrderInput,
 } from '../domain/saga-contract.ts';
 import { resolveSignal, type ResolveMessage } from '../domain/saga-resolution.ts';
+import { creationIn, hasEnded, searchAttributesOf, type Stream } from './order-run.ts';
+import { refundUnwanted, wasGivenUp } from './refund-routes.ts';
 import { nothing, type SagaAction, type SagaRoute, type SagaRouteDeps } from './saga-route.ts';
 import type { SagaStartRequest } from './saga-client.ts';
-
-type Stream = readonly StoredEvent[];
-const endsOfOrder: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'order.cancelled']);
-const endsOfRefund: ReadonlySet<string> = new Set(['order.cancelled']);
 
 /** Details are for people; a long order's are cut. */
 const mostItemLines = 20;
@@ -63,28 +60,37 @@ export const onCancellationRequested: SagaRoute<'order.cancellation_requested'> 
       input,
       summary: `Refund of order ${orderId}: ${reason}`,
       details: `Asked for by ${cancelledBy}. The order's own saga: ${orderSagaId(orderId)}`,
-      searchAttributes: searchAttributesOf(orderId, customerIn(stream), event.metadata),
+      searchAttributes: searchAttributesOf(orderId, creationIn(stream).customerId, event.metadata),
     };
     return { kind: 'start', request };
   }
   const message: CancellationRequested = { eventId: event.eventId, reason, cancelledBy };
-  return signalOf(deps, orderId, cancellationRequestedSignal, message);
+  return signalOf(deps, orderId, cancellationRequestedSignal, message, () => nothing);
 };
 
 /**
  * An event notification: it says that there is news, not what is the case. Its outcome goes no further; the saga asks the
- * gateway, whose answer is the truth also where the callback was late, early, or wrong.
+ * gateway, whose answer is the truth also where the callback was late, early, or wrong. A saga that has ended, or has said
+ * its last word on this payment, does not ask: what is held then goes back. For an order that was never submitted there is
+ * nobody to ask: that throws, and ends as a dead letter.
  */
-export const onPaymentCallback: SagaRoute<'payment.callback_received'> = ({ eventId, payload }, deps) => {
-  const message: PaymentCallback = { eventId, paymentId: payload.paymentId };
-  return signalOf(deps, payload.orderId, paymentCallbackSignal, message);
+export const onPaymentCallback: SagaRoute<'payment.callback_received'> = async (event, deps) => {
+  const { orderId, paymentId } = event.payload;
+  const stream = await deps.store.getEvents(orderId);
+  if (!stream.some(({ eventType }) => eventType === 'order.submitted')) {
+    throw new Error(`payment ${paymentId} came for an order that was never submitted: ${orderId}`);
+  }
+  if (hasEnded(stream) || (await wasGivenUp(deps, paymentId))) return await refundUnwanted(event, deps, stream);
+  const message: PaymentCallback = { eventId: event.eventId, paymentId };
+  const whenEnded = async (after: Stream): Promise<SagaAction> => await refundUnwanted(event, deps, after);
+  return signalOf(deps, orderId, paymentCallbackSignal, message, whenEnded);
 };
 
 /** The operator names the run: the order's own saga, or its refund. */
 export const onResolutionRequested: SagaRoute<'saga.resolution_requested'> = ({ eventId, payload }, deps) => {
   const { orderId, workflowId, step, action, reference, resolvedBy } = payload;
   const message = { eventId, step, action, reference, resolvedBy };
-  return signalOf(deps, orderId, resolveSignal, message, workflowId);
+  return signalOf(deps, orderId, resolveSignal, message, () => nothing, workflowId);
 };
 
 /**
@@ -97,31 +103,20 @@ function signalOf(
   orderId: string,
   signal: string,
   message: CancellationRequested | PaymentCallback | (ResolveMessage & Readonly<{ eventId: string }>),
+  afterEnd: (stream: Stream) => SagaAction | Promise<SagaAction>,
   workflowId = orderSagaId(orderId),
 ): SagaAction {
-  const ends = workflowId === orderSagaId(orderId) ? endsOfOrder : endsOfRefund;
+  const isOver = workflowId === orderSagaId(orderId) ? hasEnded : isCancelled;
   const whenEnded = async (): Promise<SagaAction> => {
     const stream = await store.getEvents(orderId);
-    if (stream.some(({ eventType }) => ends.has(eventType))) return nothing;
+    if (isOver(stream)) return await afterEnd(stream);
     throw new Error(`the run of ${workflowId} is gone (terminated, or lost), and the order has not ended`);
   };
   return { kind: 'signal', workflowId, signal, message, whenEnded };
 }
 
+/** The end of a refund of the whole order. */
+const isCancelled = (stream: Stream): boolean => stream.some(({ eventType }) => eventType === 'order.cancelled');
+
 const itemLine = (productId: string, quantity: number, price: Money): string =>
   `- ${quantity} × ${productId} at ${price.toString()}`;
-
-function customerIn(stream: Stream): string {
-  const created = stream.find(({ eventType }) => eventType === 'order.created') as StoredEvent<
-    EventOf<'order.created'>
-  >;
-  return created.payload.customerId;
-}
-
-const searchAttributesOf = (orderId: string, customerId: string, { tenantId }: EventMetadata) => ({
-  OrderId: orderId,
-  CustomerId: customerId,
-  TenantId: tenantId,
-  SagaStatus: 'Running',
-  SagaStep: 'start',
-});

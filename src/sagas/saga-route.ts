@@ -2,6 +2,7 @@
 import type { EventOf } from '../domain/catalogue.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import type { SagaLimits } from '../domain/saga-contract.ts';
+import type { VerificationLimits } from '../domain/user-verification.ts';
 import type { EventStore } from '../event-store/event-store.ts';
 import type { SagaEventType } from './event-routes.ts';
 import type { SagaStartRequest } from './saga-client.ts';
@@ -31,6 +32,7 @@ export const nothing: SagaAction = { kind: 'nothing' };
 export type SagaRouteDeps = Readonly<{
   store: EventStore;
   limits: SagaLimits;
+  verification: VerificationLimits;
   /** Minor units that the gateway holds of a payment. @throws UnavailableError */
   heldOf(paymentId: string): Promise<number>;
 }>;

@@ -35,10 +35,14 @@ type RunView = Readonly<{
 /** `refund`: the saga of a confirmed order that is cancelled, where there is one. */
 export type SagaView = RunView & Readonly<{ refund?: RunView }>;
 
+export type SagaLink = Readonly<{ workflowId: string; webUrl: string }>;
+
 export type SagaViews = Readonly<{
   /** Undefined where the tenant has no such order, or it was never submitted. */
   find(tenantId: string, orderId: string): Promise<SagaView | undefined>;
-  linkOf(orderId: string): Readonly<{ workflowId: string; webUrl: string }>;
+  linkOf(orderId: string): SagaLink;
+  /** Of a saga that is not the order's own. */
+  linkToRun(workflowId: string): SagaLink;
 }>;
 
 /** The page must not wait for Temporal: our rows are the answer, live attempts an extra. */
@@ -71,6 +75,8 @@ export function createSagaViews(
     const run = `${uiUrl.replace(/\/$/, '')}/namespaces/${encodeURIComponent(namespace)}/workflows/${workflowId}`;
     return runId === undefined || runId === null ? run : `${run}/${runId}/history`;
   };
+
+  const linkToRun = (workflowId: string): SagaLink => ({ workflowId, webUrl: urlOf(workflowId) });
 
   async function liveAttempts(workflowId: string): Promise<ReadonlyMap<string, number>> {
     try {
@@ -138,10 +144,8 @@ export function createSagaViews(
   }
 
   return {
-    linkOf(orderId) {
-      const workflowId = orderSagaId(orderId);
-      return { workflowId, webUrl: urlOf(workflowId) };
-    },
+    linkOf: (orderId) => linkToRun(orderSagaId(orderId)),
+    linkToRun,
     async find(tenantId, orderId) {
       const workflowId = orderSagaId(orderId);
       const [order, start, rows] = await Promise.all([

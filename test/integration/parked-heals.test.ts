@@ -6,13 +6,13 @@ import { newId } from '../../src/domain/ids.ts';
 import { orderSagaId } from '../../src/domain/saga-contract.ts';
 import { sagaView } from '../support/parked.ts';
 import { metadata, type SagaService } from '../support/saga-service.ts';
-import { startSkippingService, type SkippingService } from '../support/time-skipping.ts';
+import { startTimeSkippingService, type TimeSkippingService } from '../support/time-skipping-service.ts';
 
-let skipping: SkippingService;
+let skipping: TimeSkippingService;
 let service: SagaService;
 beforeAll(async () => {
   // No limits of parking: the defaults, as a saga has them that was started before there were any.
-  skipping = await startSkippingService({ paymentDeadlineSeconds: 60, stepLimitSeconds: 60 });
+  skipping = await startTimeSkippingService({ paymentDeadlineSeconds: 60, stepLimitSeconds: 60 });
   ({ service } = skipping);
 });
 beforeEach(async () => await service.stock(5));

@@ -1,20 +1,20 @@
 // The deadline of a pending payment, on the time-skipping server: quarter of an hour in a moment, nothing else faked.
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { orderSagaId } from '../../src/domain/saga-contract.ts';
+import { delivered } from '../../src/outbox/delivery.ts';
 import { callback, eventTypes, type SagaService } from '../support/saga-service.ts';
-import { startSkippingService, type SkippingService } from '../support/time-skipping.ts';
+import { startTimeSkippingService, type TimeSkippingService } from '../support/time-skipping-service.ts';
 
-let skipping: SkippingService;
+let test: TimeSkippingService;
 let environment: TestWorkflowEnvironment;
 let service: SagaService;
-
 beforeAll(async () => {
-  skipping = await startSkippingService({ paymentDeadlineSeconds: 900, stepLimitSeconds: 900 });
-  ({ environment, service } = skipping);
+  test = await startTimeSkippingService();
+  ({ environment, service } = test);
   await service.stock(5);
 });
-afterAll(async () => await skipping.stop());
+afterAll(async () => await test.stop());
 
 const paymentOf = async (orderId: string) =>
   await service.parts.db
@@ -26,7 +26,7 @@ const paymentOf = async (orderId: string) =>
 describe('a payment that stays pending', () => {
   it('is voided at its deadline, the order fails, and a callback that comes after it moves nothing', async () => {
     const orderId = await service.submit({ paymentMethod: 'pm_pending' });
-    await skipping.deliver(orderId, 'order.submitted');
+    expect(await test.deliver(orderId, 'order.submitted')).toEqual(delivered);
     const before = await environment.currentTimeMs();
     await expect(environment.client.workflow.result(orderSagaId(orderId))).rejects.toMatchObject({
       cause: { type: 'payment-deadline-passed' },

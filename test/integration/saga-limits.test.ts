@@ -195,6 +195,7 @@ describe('an order whose run Temporal has forgotten', () => {
       starts: createSagaStarts(db),
       store,
       limits: { stepLimitSeconds: 2, paymentDeadlineSeconds: 2 },
+      verification: { reminderSeconds: 1, expirySeconds: 2 },
       heldOf: async () => 0,
     });
     const again = async (id: string) => {

@@ -10,7 +10,7 @@ import { DeterminismViolationError } from '@temporalio/workflow';
 import { Worker, type ReplayHistoriesIterable, type ReplayWorkerOptions } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { findWorkflows, writeWorkflowBundle } from '../../src/processes/workflow-bundle.ts';
-import { installRuntimeOnce, startSagaService } from '../support/saga-service.ts';
+import { eventually, installRuntimeOnce, startSagaService } from '../support/saga-service.ts';
 import { sagaPaths } from './saga-paths.ts';
 
 const folder = new URL('./histories/', import.meta.url);
@@ -26,6 +26,8 @@ const limits = {
   STEP_LIMIT_SECONDS: '2',
   PARK_AFTER_SECONDS: '2',
   PARKED_RETRY_SECONDS: '3',
+  VERIFICATION_REMINDER_SECONDS: '2',
+  VERIFICATION_EXPIRY_SECONDS: '5',
 };
 
 async function recordHistories(which: string): Promise<void> {
@@ -35,6 +37,7 @@ async function recordHistories(which: string): Promise<void> {
   const isThere = (name: string): boolean => existsSync(new URL(`${name}.json`, folder));
   for (const [name, path] of Object.entries(sagaPaths).filter(([name]) => which !== 'new' || !isThere(name))) {
     const handle = service.parts.temporal.workflow.getHandle(await path(service));
+    await eventually(async () => await handle.describe().catch(() => undefined));
     await handle.result().catch(() => 'a failed run has a history as well');
     const history = History.toObject(History.fromObject(await handle.fetchHistory()), plain);
     await writeFile(new URL(`${name}.json`, folder), `${withoutMachine(JSON.stringify(history, null, 1))}\n`);
@@ -66,7 +69,7 @@ beforeAll(async () => {
   installRuntimeOnce();
   const which = process.env['UPDATE_REPLAY_HISTORIES'];
   if (which !== undefined) await recordHistories(which);
-});
+}, 5 * 60_000);
 
 describe('the kept histories', () => {
   it('are there for every path', async () => {

@@ -2,17 +2,22 @@
 import { activityInfo } from '@temporalio/activity';
 import { orderSagaId, refundOrderId } from '../../src/domain/saga-contract.ts';
 import { DomainError, UnavailableError } from '../../src/domain/errors.ts';
+import { newId } from '../../src/domain/ids.ts';
 import type { ResolutionAction } from '../../src/domain/saga-resolution.ts';
+import { verifyAddressId } from '../../src/domain/user-verification.ts';
 import { parkedRefund, resolve, untilParked } from '../support/parked.ts';
+import { anotherPayment, confirmedOrder, requestRefund, unwantedRefundId } from '../support/refunds.ts';
 import {
   callback,
   createHold,
+  eventTypes,
   eventually,
   metadata,
   untilPaymentIsPending,
   untilPending,
   type SagaService,
 } from '../support/saga-service.ts';
+import { createUser, verifyEmail } from '../support/users.ts';
 
 /** @returns the workflow id of the run whose history is the path's */
 export type SagaPath = (service: SagaService) => Promise<string>;
@@ -65,6 +70,8 @@ const parkedThen =
     delete service.faults.refund;
     return orderSagaId(orderId);
   };
+
+const reminderDue = 'user.verification_reminder_due';
 
 export const sagaPaths: Readonly<Record<string, SagaPath>> = {
   confirmed: plain('pm_ok'),
@@ -165,5 +172,44 @@ export const sagaPaths: Readonly<Record<string, SagaPath>> = {
     await service.commands.cancel(orderId, 'wrong colour', 'customer', metadata);
     await eventually(async () => ((await service.order(orderId)).status === 'cancelled' ? true : undefined));
     return refundOrderId(orderId);
+  },
+  'refunded-in-part': async (service) => await requestRefund(service, await confirmedOrder(service), { amount: 1000 }),
+  'refunded-with-the-goods': async (service) =>
+    await requestRefund(service, await confirmedOrder(service), { restock: true }),
+  'refund-refused': async (service) => {
+    const order = await confirmedOrder(service);
+    const hold = createHold();
+    service.faults.refund = hold.wait;
+    const workflowId = await requestRefund(service, order, { amount: 2000 });
+    await hold.reached;
+    delete service.faults.refund;
+    await service.parts.gateway.refund(order.paymentId, { key: newId(), amount: 'all-held' });
+    hold.release();
+    return workflowId;
+  },
+  'unwanted-money-refunded': async (service) => {
+    const orderId = await service.submit({ paymentMethod: 'pm_declined' });
+    await service.ended(orderId);
+    const paymentId = await anotherPayment(service, orderId);
+    await callback(service, { orderId, paymentId, outcome: 'completed' });
+    return unwantedRefundId(paymentId);
+  },
+  'address-verified': async (service) => {
+    const userId = await createUser(service);
+    await verifyEmail(service, userId);
+    return verifyAddressId(userId);
+  },
+  'address-reminded-then-verified': async (service) => {
+    const userId = await createUser(service);
+    await eventually(async () => ((await eventTypes(service, userId)).includes(reminderDue) ? true : undefined));
+    await verifyEmail(service, userId);
+    return verifyAddressId(userId);
+  },
+  'address-expired': async (service) => verifyAddressId(await createUser(service)),
+  'address-stopped-in-temporal': async (service) => {
+    const run = service.parts.temporal.workflow.getHandle(verifyAddressId(await createUser(service)));
+    await eventually(async () => await run.describe().catch(() => undefined));
+    await run.cancel();
+    return run.workflowId;
   },
 };

@@ -31,6 +31,8 @@ export function installRuntimeOnce(): void {
 export type ServiceOptions = Readonly<{
   worker?: boolean;
   relay?: boolean;
+  /** Before the relay's router asks the gateway for a payment. */
+  beforeGet?: () => Promise<void>;
   /** Variables as in the environment. */
   environment?: Readonly<Record<string, string>>;
 }>;
@@ -41,6 +43,7 @@ export type StepFaults = {
   capture?: () => Promise<void>;
   afterCapture?: () => Promise<void>;
   refund?: () => Promise<void>;
+  afterRefund?: () => Promise<void>;
   prepare?: () => Promise<void>;
   get?: () => Promise<void>;
 };
@@ -77,10 +80,13 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
   const parts = createParts(readSettings('all', environment), { role: 'test', runsLoops: true });
   const running: Running[] = [];
   const faults: StepFaults = {};
-  if (options.relay ?? true) running.push(startRelay(parts));
+  if (options.relay ?? true) running.push(startRelay(withBeforeGet(parts, options.beforeGet)));
   if (options.worker ?? true) {
     installRuntimeOnce();
-    running.push(startWorker(withFaults(parts, faults)));
+    const worker = startWorker(withFaults(parts, faults));
+    running.push(worker);
+    // Bundling the workflows blocks this process, on a busy machine for longer than a connection may take.
+    await eventually(async () => (worker.isPolling() ? true : undefined), 55_000);
   }
   const commands = createOrderCommands({ repository: parts.repository });
   const queries = createOrderQueries(parts.db);
@@ -120,6 +126,15 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
   };
 }
 
+function withBeforeGet(parts: Parts, beforeGet: ServiceOptions['beforeGet']): Parts {
+  const { gateway } = parts;
+  const get: typeof gateway.get = async (paymentId) => {
+    await beforeGet?.();
+    return await gateway.get(paymentId);
+  };
+  return { ...parts, gateway: { ...gateway, get } };
+}
+
 function withFaults(parts: Parts, faults: StepFaults): Parts {
   const { gateway, unitOfWork } = parts;
   return {
@@ -142,7 +157,9 @@ function withFaults(parts: Parts, faults: StepFaults): Parts {
       },
       refund: async (paymentId, refund) => {
         await faults.refund?.();
-        return await gateway.refund(paymentId, refund);
+        const refunded = await gateway.refund(paymentId, refund);
+        await faults.afterRefund?.();
+        return refunded;
       },
       get: async (paymentId) => {
         await faults.get?.();

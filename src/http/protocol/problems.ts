@@ -71,6 +71,7 @@ function statusOf(code: DomainErrorCode): 404 | 409 | 422 {
       return 404;
     case 'order-not-draft':
     case 'order-not-submitted':
+    case 'order-not-confirmed':
     case 'order-ended':
     case 'stock-below-reserved':
     case 'reservation-gone':

@@ -62,7 +62,7 @@ function compose(db: Db, lines: string[]): HttpDeps {
   const store = new PgEventStore({ db, codec: createEventCodec(catalogue), routes: {}, onCommitted });
   const unitOfWork = createUnitOfWork({ db, store, onCommitted });
   const repository = createOrderRepository({ store, unitOfWork });
-  const webUrl = (orderId: string) => `http://temporal.test/workflows/${orderSagaId(orderId)}`;
+  const linkToRun = (workflowId: string) => ({ workflowId, webUrl: `http://temporal.test/workflows/${workflowId}` });
   return {
     logger: pino({ level: 'info' }, { write: (line) => void lines.push(line) }),
     db,
@@ -75,7 +75,8 @@ function compose(db: Db, lines: string[]): HttpDeps {
     webhookSecret,
     sagaViews: {
       find: async () => undefined,
-      linkOf: (orderId) => ({ workflowId: orderSagaId(orderId), webUrl: webUrl(orderId) }),
+      linkOf: (orderId) => linkToRun(orderSagaId(orderId)),
+      linkToRun,
     },
     checks: {},
     metrics: createMetricsRegistry(),

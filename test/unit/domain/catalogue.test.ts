@@ -19,6 +19,9 @@ const resolution = {
 const payloads: Readonly<Record<EventType, Readonly<Record<string, unknown>>>> = {
   'user.created': { userId: 'u-1', email: 'a@example.com', tenantId: 'acme' },
   'user.email_updated': { userId: 'u-1', oldEmail: 'a@example.com', newEmail: 'b@example.com' },
+  'user.email_verified': { userId: 'u-1', email: 'a@example.com' },
+  'user.verification_reminder_due': { userId: 'u-1', email: 'a@example.com', reminder: 1 },
+  'user.verification_expired': { userId: 'u-1', email: 'a@example.com' },
   'order.created': { orderId: 'o-1', customerId: 'c-1', currency: 'EUR', paymentMethod: 'pm_ok' },
   'order.item_added': { orderId: 'o-1', productId: 'lamp', quantity: 2, price: 1500 },
   'order.item_removed': { orderId: 'o-1', productId: 'lamp' },
@@ -31,12 +34,22 @@ const payloads: Readonly<Record<EventType, Readonly<Record<string, unknown>>>> =
     paymentMethod: 'pm_ok',
   },
   'order.cancellation_requested': { orderId: 'o-1', reason: 'r', cancelledBy: 'customer' },
+  'order.refund_requested': {
+    orderId: 'o-1',
+    refundId: 'r-1',
+    paymentId: 'p-1',
+    amount: 1000,
+    restock: true,
+    reason: 'r',
+    requestedBy: 'customer',
+  },
   'order.cancelled': { orderId: 'o-1', customerId: 'c-1', reason: 'r', cancelledBy: 'customer' },
   'order.confirmed': { orderId: 'o-1', paymentId: 'p-1' },
   'order.failed': { orderId: 'o-1', reason: 'r' },
   'payment.completed': { ...payment, amount: 3000, currency: 'EUR', method: 'pm_ok' },
   'payment.failed': { ...payment, reason: 'r' },
   'payment.refunded': { ...payment, reason: 'r', amount: 3000 },
+  'payment.refund_failed': { ...payment, refundId: 'r-1', amount: 1000, reason: 'r' },
   'payment.voided': { ...payment, reason: 'r' },
   'payment.callback_received': { ...payment, outcome: 'completed', callbackId: 'msg_1' },
   'inventory.reserved': { orderId: 'o-1', items: reserved },
@@ -74,6 +87,8 @@ describe('the catalogue', () => {
     ['a currency that is none', 'order.created', { currency: 'euro' }],
     ['a submission without items', 'order.submitted', { items: [] }],
     ['a resolution that it does not know', 'saga.resolution_requested', { action: 'forget' }],
+    ['a reminder before the first', 'user.verification_reminder_due', { reminder: 0 }],
+    ['a refund of nothing', 'order.refund_requested', { amount: 0 }],
     ['an outcome that it does not know', 'payment.callback_received', { outcome: 'perhaps' }],
   ] as const)('does not take %s', (_, type, change) => {
     expect(accepts(type, { ...payloads[type], ...change })).toBe(false);
@@ -89,8 +104,11 @@ describe('the routing table', () => {
   it('brings to Temporal what starts or signals a saga, and nothing else', () => {
     const toTemporal = types.filter((type) => eventRoutes[type].includes('temporal'));
     expect(toTemporal).toEqual([
+      'user.created',
+      'user.email_verified',
       'order.submitted',
       'order.cancellation_requested',
+      'order.refund_requested',
       'payment.callback_received',
       'saga.resolution_requested',
     ]);

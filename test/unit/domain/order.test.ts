@@ -204,6 +204,35 @@ describe('asking for a cancellation', () => {
   });
 });
 
+describe('asking for a refund', () => {
+  const asked = { refundId: 'r-1', restock: false, reason: 'broken', requestedBy: 'customer' };
+  const requested = (amount: number) =>
+    ['order.refund_requested', { orderId, paymentId: 'p-1', amount, ...asked }] as const;
+
+  it('of a part names the payment and the sum, and leaves the order confirmed', () => {
+    const order = given(...placed, confirmed)
+      .when((it) => it.requestRefund({ ...asked, amount: 100 }, 300))
+      .records(requested(100));
+    expect(order.state).toMatchObject({ status: 'confirmed', refunds: [{ refundId: 'r-1', amount: 100 }] });
+  });
+
+  it('without a sum is of all that is available', () => {
+    given(...placed, confirmed)
+      .when((it) => it.requestRefund(asked, 300))
+      .records(requested(300));
+  });
+
+  it.each([
+    [301, 300],
+    [1, 0],
+    [undefined, 0],
+  ])('of %s where %i is available is refused', (amount, available) => {
+    given(...placed, confirmed)
+      .when((it) => it.requestRefund({ ...asked, amount }, available))
+      .isRefused('refund-exceeds-held', 'amount');
+  });
+});
+
 describe('the saga and the canceller, who both write the stream', () => {
   it('cannot both win: a cancellation that came first refuses the confirmation', () => {
     given(...placed, cancellationRequested)
@@ -234,14 +263,18 @@ const commands: Readonly<Record<string, (order: EventSourcedOrder) => void>> = {
   removeItem: (order) => order.removeItem('lamp'),
   submit: (order) => order.submit(),
   requestCancellation: (order) => order.requestCancellation('too dear', 'customer'),
+  requestRefund: (order) =>
+    order.requestRefund({ refundId: 'r-1', restock: true, reason: 'r', requestedBy: 'customer', amount: 1 }, 1),
   markAsConfirmed: (order) => order.markAsConfirmed('p-1'),
   markAsFailed: (order) => order.markAsFailed('payment-declined: no'),
   markAsCancelled: (order) => order.markAsCancelled('too dear', 'saga'),
 };
+const noRefund = { requestRefund: 'order-not-confirmed' };
 const notDraft = { addItem: 'order-not-draft', removeItem: 'order-not-draft', submit: 'order-not-draft' };
 const notSubmitted = { markAsConfirmed: 'order-not-submitted', markAsFailed: 'order-not-submitted' };
 const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'empty draft': {
+    ...noRefund,
     addItem: 'order.item_added',
     removeItem: 'item-not-found',
     submit: 'order-empty',
@@ -250,6 +283,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ...notSubmitted,
   },
   draft: {
+    ...noRefund,
     addItem: 'order.item_added',
     removeItem: 'order.item_removed',
     submit: 'order.submitted',
@@ -258,6 +292,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ...notSubmitted,
   },
   submitted: {
+    ...noRefund,
     ...notDraft,
     requestCancellation: 'order.cancellation_requested',
     markAsConfirmed: 'order.confirmed',
@@ -265,6 +300,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     markAsCancelled: 'order.cancelled',
   },
   'submitted, cancellation requested': {
+    ...noRefund,
     ...notDraft,
     requestCancellation: 'nothing',
     markAsConfirmed: 'cancellation-requested',
@@ -272,6 +308,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     markAsCancelled: 'order.cancelled',
   },
   confirmed: {
+    requestRefund: 'order.refund_requested',
     ...notDraft,
     requestCancellation: 'order.cancellation_requested',
     markAsConfirmed: 'nothing',
@@ -279,6 +316,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     markAsCancelled: 'order.cancelled',
   },
   'confirmed, cancellation requested': {
+    requestRefund: 'cancellation-requested',
     ...notDraft,
     requestCancellation: 'nothing',
     markAsConfirmed: 'nothing',
@@ -286,14 +324,27 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     markAsCancelled: 'order.cancelled',
   },
   failed: {
+    ...noRefund,
     ...notDraft,
     requestCancellation: 'order-ended',
     markAsConfirmed: 'order-not-submitted',
     markAsFailed: 'nothing',
     markAsCancelled: 'order-ended',
   },
-  'cancelled draft': { ...notDraft, ...notSubmitted, requestCancellation: 'order-ended', markAsCancelled: 'nothing' },
-  cancelled: { ...notDraft, ...notSubmitted, requestCancellation: 'order-ended', markAsCancelled: 'nothing' },
+  'cancelled draft': {
+    ...noRefund,
+    ...notDraft,
+    ...notSubmitted,
+    requestCancellation: 'order-ended',
+    markAsCancelled: 'nothing',
+  },
+  cancelled: {
+    ...noRefund,
+    ...notDraft,
+    ...notSubmitted,
+    requestCancellation: 'order-ended',
+    markAsCancelled: 'nothing',
+  },
 };
 
 describe('every command in every state', () => {

@@ -1,0 +1,83 @@
+// What starts a refund of one payment: somebody asked for it, or money came that nobody wanted any more.
+import type { EventOf } from '../domain/catalogue.ts';
+import { UnavailableError } from '../domain/errors.ts';
+import { causedBy, type StoredEvent } from '../domain/event.ts';
+import { Money } from '../domain/money.ts';
+import { orderSagaId, refundPaymentId, refundPaymentName, type RefundPaymentInput } from '../domain/saga-contract.ts';
+import { creationIn, searchAttributesOf, type Stream } from './order-run.ts';
+import { nothing, type SagaAction, type SagaRoute, type SagaRouteDeps } from './saga-route.ts';
+
+/** The refund of money that nobody wanted: one for each payment, whatever tells of it how often. */
+const unwantedRefund = 'unwanted';
+/** The gateway is away: that holds up this payment only, not the sagas of other orders. */
+const askAgainMilliseconds = 5_000;
+
+export const onRefundRequested: SagaRoute<'order.refund_requested'> = async (event, { store, limits }) => {
+  const { orderId, paymentId, refundId, amount, restock, reason, requestedBy } = event.payload;
+  const stream = await store.getEvents(orderId);
+  const metadata = causedBy(event);
+  const input: RefundPaymentInput = { orderId, paymentId, refundId, amount, restock, reason, limits, metadata };
+  return startRefund(input, stream, `Asked for by ${requestedBy}.`);
+};
+
+/** The saga has undone the payment, or taken its refusal: it will not look at it again. */
+export async function wasGivenUp({ store }: SagaRouteDeps, paymentId: string): Promise<boolean> {
+  const types = new Set((await store.getEvents(paymentId)).map(({ eventType }) => eventType));
+  return (types.has('payment.voided') || types.has('payment.failed')) && !types.has('payment.completed');
+}
+
+/**
+ * All that the gateway holds of a payment goes back, unless the order was confirmed with it: then it is wanted, or its
+ * cancellation refunds it.
+ */
+export async function refundUnwanted(
+  event: StoredEvent<EventOf<'payment.callback_received'>>,
+  { heldOf, limits }: SagaRouteDeps,
+  stream: Stream,
+): Promise<SagaAction> {
+  const { orderId, paymentId } = event.payload;
+  if (confirmedWith(stream) === paymentId) return nothing;
+  let held: number;
+  try {
+    held = await heldOf(paymentId);
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    return { kind: 'wait', reason: `the gateway is away: ${error.message}`, milliseconds: askAgainMilliseconds };
+  }
+  if (held === 0) return nothing;
+  const input: RefundPaymentInput = {
+    orderId,
+    paymentId,
+    refundId: unwantedRefund,
+    amount: 'all-held',
+    restock: false,
+    reason: 'the money came when the order did not wait for it any more',
+    limits,
+    metadata: causedBy(event),
+  };
+  return startRefund(input, stream, `The gateway holds ${held} in minor units.`);
+}
+
+function startRefund(input: RefundPaymentInput, stream: Stream, why: string): SagaAction {
+  const { orderId, paymentId, refundId, amount, reason, metadata } = input;
+  const { customerId, currency } = creationIn(stream);
+  const what = amount === 'all-held' ? 'all that is held' : Money.of(amount, currency).toString();
+  return {
+    kind: 'start',
+    request: {
+      workflow: refundPaymentName,
+      workflowId: refundPaymentId(paymentId, refundId),
+      input,
+      summary: `Refund of ${what}: ${reason}`,
+      details: `${why} The order's own saga: ${orderSagaId(orderId)}`,
+      searchAttributes: searchAttributesOf(orderId, customerId, metadata),
+    },
+  };
+}
+
+function confirmedWith(stream: Stream): string | undefined {
+  const confirmed = stream.find(({ eventType }) => eventType === 'order.confirmed') as
+    | StoredEvent<EventOf<'order.confirmed'>>
+    | undefined;
+  return confirmed?.payload.paymentId;
+}

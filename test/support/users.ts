@@ -1,0 +1,36 @@
+// Users as their own service would write them: events on the user's stream.
+import type { CatalogueEvent, EventPayload } from '../../src/domain/catalogue.ts';
+import { newId } from '../../src/domain/ids.ts';
+import { metadata, type SagaService } from './saga-service.ts';
+
+const email = 'ada@example.com';
+
+type Happened = 'user.created' | 'user.email_verified';
+
+async function append<N extends Happened>(
+  { parts }: SagaService,
+  userId: string,
+  eventType: N,
+  payload: EventPayload<N>,
+): Promise<void> {
+  const event = {
+    eventId: newId(),
+    eventType,
+    occurredAt: new Date(),
+    aggregateId: userId,
+    aggregateType: 'user',
+    payload,
+    metadata,
+  } as const;
+  await parts.store.append(event as CatalogueEvent);
+}
+
+export async function createUser(service: SagaService): Promise<string> {
+  const userId = newId();
+  await append(service, userId, 'user.created', { userId, email, tenantId: metadata.tenantId });
+  return userId;
+}
+
+export async function verifyEmail(service: SagaService, userId: string, address = email): Promise<void> {
+  await append(service, userId, 'user.email_verified', { userId, email: address });
+}

@@ -1,0 +1,72 @@
+// A new user's address: reminders until it is verified, or until it is too late.
+import { condition, defineSignal, proxyActivities, setHandler, type ActivityOptions } from '@temporalio/workflow';
+import {
+  emailVerifiedSignal,
+  verifyAddressPlan,
+  type EmailVerified,
+  type VerifyAddressActivities,
+  type VerifyAddressInput,
+  type VerifyAddressResult,
+} from '../src/domain/user-verification.ts';
+import { parkingRecordsOf } from './order-steps.ts';
+import { StopRequested } from './saga-outcomes.ts';
+import { runSaga, untilItWorks, type Saga } from './saga.ts';
+
+const step =
+  <K extends keyof VerifyAddressActivities>(name: K, summary: string) =>
+  (options: ActivityOptions): VerifyAddressActivities[K] =>
+    proxyActivities<VerifyAddressActivities>({ ...options, summary })[name];
+const remindOfVerification = step('remindOfVerification', 'Say that a reminder is due');
+const expireVerification = step('expireVerification', 'End the verification');
+
+type Progress = { verified: boolean; reminders: number };
+
+/** COMPLETED, verified or expired: whichever is in the user's stream. CANCELED through Temporal: nothing is to undo. */
+export async function verifyAddress(input: VerifyAddressInput): Promise<VerifyAddressResult> {
+  const progress: Progress = { verified: false, reminders: 0 };
+  const options = {
+    title: `Address of user ${input.userId}`,
+    plan: verifyAddressPlan,
+    limits: {},
+    records: parkingRecordsOf({ orderId: null, metadata: input.metadata }),
+  };
+  return await runSaga(options, async (saga) => {
+    setHandler(defineSignal<[EmailVerified]>(emailVerifiedSignal), ({ email }) => {
+      if (email === input.email) progress.verified = true;
+    });
+    try {
+      return await untilVerified(saga, input, progress);
+    } catch (error) {
+      if (!(error instanceof StopRequested)) throw error;
+      saga.finish('Cancelled', 'stopped');
+      return { status: 'stopped', reminders: progress.reminders };
+    }
+  });
+}
+
+/** A reminder cannot be taken back, and need not. */
+const nothingToUndo = async (): Promise<void> => {};
+
+async function untilVerified(
+  saga: Saga<typeof verifyAddressPlan>,
+  { userId, email, limits, metadata }: VerifyAddressInput,
+  progress: Progress,
+): Promise<VerifyAddressResult> {
+  const address = { userId, email, metadata };
+  const expiry = Date.now() + limits.expirySeconds * 1000;
+  const isOver = (): boolean => progress.verified || Date.now() >= expiry;
+  while (!isOver()) {
+    const next = Math.min(limits.reminderSeconds * 1000, expiry - Date.now());
+    await condition(() => progress.verified || saga.stopRequested(), next, { summary: 'Wait for the verification' });
+    saga.throwIfStopped();
+    if (isOver()) break;
+    const reminder = (progress.reminders += 1);
+    const remind = async () => await remindOfVerification(untilItWorks)({ ...address, reminder });
+    await saga.compensatable('remind', { do: remind, undo: nothingToUndo });
+  }
+  const status = progress.verified
+    ? 'verified'
+    : await saga.pivot('expire', async (patience) => await expireVerification(patience)(address));
+  saga.finish(status === 'verified' ? 'Confirmed' : 'Failed', `${status} after ${progress.reminders} reminders`);
+  return { status, reminders: progress.reminders };
+}
