@@ -137,7 +137,7 @@ describe('an operator', () => {
     });
     // The refund that was lost on its way arrives now.
     const late = service.parts.gateway.refund(paymentId, { key: 'late', amount: 3000 });
-    await expect(late).rejects.toMatchObject({ code: 'payment-closed' });
+    await expect(late).rejects.toMatchObject({ code: 'refund-exceeds-held' });
     await expectBooksToBalance(service.parts, { stocked: { lamp: 5 } });
   });
 
