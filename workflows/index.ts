@@ -1,3 +1,4 @@
 // What the worker's bundle exports: one name per workflow type.
 export { orderSaga } from './order-saga.ts';
+export { reconcile } from './reconcile.ts';
 export { refundOrder } from './refund-order.ts';

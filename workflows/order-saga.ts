@@ -55,6 +55,10 @@ export async function orderSaga(input: OrderSagaInput): Promise<OrderSagaResult>
   const messages: Messages = { cancellation: undefined, callbacks: 0 };
   return await runSaga({ title: `Order ${input.orderId}`, steps: orderSagaSteps }, async (saga) => {
     listen(saga, messages);
+    if (input.repair?.cancellation !== undefined) {
+      messages.cancellation = input.repair.cancellation;
+      saga.requestStop();
+    }
     const steps = stepsOf(input.limits.stepLimitSeconds);
     try {
       return await fulfil(saga, steps, input, messages);
@@ -87,18 +91,37 @@ async function fulfil(
   const { orderId, metadata } = input;
   const items = input.items.map(({ productId, quantity }) => ({ productId, quantity }));
   await saga.step('reserve', {
-    do: async () => await steps.reserveInventory({ orderId, metadata, items }),
+    do: async () => await steps.reserveInventory({ orderId, metadata, items, limits: input.limits }),
     undo: async () => await steps.releaseInventory({ orderId, metadata }),
     interruptible: true,
   });
-  const charge = { orderId, metadata, amount: input.total, currency: input.currency, method: input.paymentMethod };
+  const charge = chargeOf(input);
   const { paymentId } = await saga.step('charge', {
     do: async () => await chargeToAnEnd(saga, steps, charge, input, messages),
-    undo: async () => await steps.undoPayment({ ...charge, reason: 'the order was not confirmed' }),
+    undo: async () => await steps.undoPayment({ ...charge, reason: notConfirmed }),
   });
   await saga.step('confirm', { do: async () => await steps.confirmOrder({ orderId, metadata, paymentId }) });
   saga.finish('Confirmed', 'confirmed and charged');
   return { status: 'confirmed', paymentId };
+}
+
+const notConfirmed = 'the order was not confirmed';
+const chargeOf = ({ orderId, metadata, total, currency, paymentMethod }: OrderSagaInput): ChargeInput => ({
+  orderId,
+  metadata,
+  amount: total,
+  currency,
+  method: paymentMethod,
+});
+
+/**
+ * What an earlier run did is not in this run's history. The stock first: without it no late attempt of that run can
+ * confirm the order, whose money then goes back.
+ */
+async function undoEarlierRun(steps: Steps, input: OrderSagaInput): Promise<void> {
+  const { orderId, metadata } = input;
+  await steps.releaseInventory({ orderId, metadata });
+  await steps.undoPayment({ ...chargeOf(input), reason: notConfirmed });
 }
 
 /** Comes back with a charge, or refuses when it is certain that there is none and that none can land later. */
@@ -141,12 +164,14 @@ function isRefused(error: unknown): boolean {
 async function end(
   saga: Saga<OrderSagaStep>,
   steps: Steps,
-  { orderId, metadata }: OrderSagaInput,
+  input: OrderSagaInput,
   messages: Messages,
   error: unknown,
 ): Promise<OrderSagaResult> {
+  const { orderId, metadata } = input;
   const refusal = refusalOf(error);
   await saga.compensate();
+  if (input.repair !== undefined) await undoEarlierRun(steps, input);
   const stopped = refusal === undefined || refusal.code === 'cancellation-requested';
   const reason = stopped
     ? (messages.cancellation?.reason ?? refusal?.message ?? 'cancelled in Temporal')

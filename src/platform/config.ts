@@ -2,7 +2,18 @@
 import { z } from 'zod';
 import { StartupError } from './startup-error.ts';
 
-export const roles = ['api', 'worker', 'relay', 'consumer', 'all', 'dev', 'migrate', 'rebase-log', 'demo'] as const;
+export const roles = [
+  'api',
+  'worker',
+  'relay',
+  'consumer',
+  'all',
+  'dev',
+  'migrate',
+  'rebase-log',
+  'reconcile',
+  'demo',
+] as const;
 export type Role = (typeof roles)[number];
 
 const port = z.coerce.number().int().min(1).max(65_535);
@@ -49,6 +60,10 @@ const environmentSchema = z.object({
     .describe("secret of the payment gateway's callbacks (Standard Webhooks)"),
   PAYMENT_DEADLINE_SECONDS: seconds.default(900).describe('how long a saga waits for a pending payment'),
   STEP_LIMIT_SECONDS: seconds.default(900).describe('how long a saga step is retried before the saga gives up on it'),
+  RECONCILE: z
+    .enum(['repair', 'report', 'off'])
+    .default('repair')
+    .describe('what the schedule that workers make does every five minutes'),
   SHUTDOWN_GRACE_SECONDS: seconds.default(30).describe('what running work gets after SIGTERM'),
   DATA_DIR: z.string().min(1).default('.data').describe('folder of the embedded stack and its settings'),
   LOG_LEVEL: z
@@ -70,6 +85,7 @@ const needs: Readonly<Record<Role, readonly (keyof Environment)[]>> = {
   all: ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PAYMENTS_WEBHOOK_SECRET'],
   migrate: ['DATABASE_URL'],
   'rebase-log': ['DATABASE_URL'],
+  reconcile: ['DATABASE_URL', 'TEMPORAL_ADDRESS'],
   dev: [],
   demo: [],
 };
@@ -92,6 +108,7 @@ export type Settings = Readonly<{
   paymentsWebhookSecret: string | undefined;
   paymentDeadlineSeconds: number;
   stepLimitSeconds: number;
+  reconcile: Environment['RECONCILE'];
   shutdownGraceSeconds: number;
   dataDir: string;
   logLevel: Environment['LOG_LEVEL'];
@@ -131,6 +148,7 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
     paymentsWebhookSecret: values.PAYMENTS_WEBHOOK_SECRET,
     paymentDeadlineSeconds: values.PAYMENT_DEADLINE_SECONDS,
     stepLimitSeconds: values.STEP_LIMIT_SECONDS,
+    reconcile: values.RECONCILE,
     shutdownGraceSeconds: values.SHUTDOWN_GRACE_SECONDS,
     dataDir: values.DATA_DIR,
     logLevel: values.LOG_LEVEL,

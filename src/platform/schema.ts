@@ -35,6 +35,8 @@ export type Database = {
     tenant_id: string;
     order_id: string;
     state: 'held' | 'consumed' | 'released';
+    workflow_id: string | null;
+    expires_at: Timestamp | null;
     created_at: WithDefault<Date>;
     updated_at: WithDefault<Date>;
   };
@@ -176,6 +178,8 @@ type SagaStartsTable = {
   run_id: string | null;
   created_at: WithDefault<Date>;
   started_at: Timestamp | null;
+  repairs: WithDefault<number>;
+  repair_until: ColumnType<Date | null, Date | undefined, Date>;
 };
 
 type IdempotencyKeysTable = {

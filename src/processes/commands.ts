@@ -6,9 +6,12 @@ import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
 import { createLogger } from '../platform/logger.ts';
 import { migrateToLatest, withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
+import { readReconcileOptions, runReconcile } from './reconcile-command.ts';
 import { startRole, type ServiceRole } from './roles.ts';
 
 const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join(', ')}`;
+/** Of the roles, the only one with options. */
+const withOptions: Role = 'reconcile';
 
 /**
  * Runs a role to its end. Exit code 1 with one line on standard error where a person has to mend something.
@@ -19,9 +22,9 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
   process.stdout.on('error', () => undefined);
   try {
     const role = roles.find((known) => known === args[0]);
-    if (role === undefined || args.length !== 1) throw new StartupError(`${usage}.`);
-    await run(role, parentPid);
-    // 0, or what `dev` has set because a server of its own died.
+    if (role === undefined || (args.length !== 1 && role !== withOptions)) throw new StartupError(`${usage}.`);
+    await run(role, args.slice(1), parentPid);
+    // 0, or what `dev` has set because a server of its own died, or `reconcile` because differences are left.
     process.exit();
   } catch (error) {
     // An error that nobody expected is shown with its causes.
@@ -30,7 +33,7 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
   }
 }
 
-async function run(role: Role, parentPid: number): Promise<void> {
+async function run(role: Role, options: readonly string[], parentPid: number): Promise<void> {
   switch (role) {
     case 'api':
     case 'worker':
@@ -50,6 +53,9 @@ async function run(role: Role, parentPid: number): Promise<void> {
       process.stdout.write(moved === 0 ? nothing : `Rebased ${moved} events.\n`);
       break;
     }
+    case 'reconcile':
+      process.exitCode = await runReconcile(readReconcileOptions(options), readSettings(role));
+      break;
     // Loaded on demand: an image for production has no embedded PostgreSQL.
     case 'dev':
       await (await import('./dev.ts')).runDev({ playDemo: false, parentPid });

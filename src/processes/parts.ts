@@ -1,6 +1,7 @@
 // What every role is composed of. Made once per process; a role takes what it needs.
 import type { Client } from '@temporalio/client';
 import { catalogue } from '../domain/catalogue.ts';
+import type { SagaLimits } from '../domain/saga-contract.ts';
 import { createEventCodec, type EventCodec } from '../event-store/event-codec.ts';
 import { PgEventStore, type EventStore } from '../event-store/event-store.ts';
 import { createUnitOfWork, type RunUnitOfWork } from '../event-store/unit-of-work.ts';
@@ -25,6 +26,7 @@ export type Parts = Readonly<{
   repository: EventSourcedOrderRepository;
   gateway: PaymentGateway;
   wakeUp: WakeUp;
+  limits: SagaLimits;
   /** Connected at its first call. */
   temporal: Client;
   close(): Promise<void>;
@@ -73,6 +75,7 @@ export function createParts(settings: Settings, { role, runsLoops, logger: given
     repository: createOrderRepository({ store, unitOfWork }),
     gateway: createLedgerGateway(db),
     wakeUp,
+    limits: { stepLimitSeconds: settings.stepLimitSeconds, paymentDeadlineSeconds: settings.paymentDeadlineSeconds },
     temporal,
     async close() {
       await wakeUp.close();

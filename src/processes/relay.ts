@@ -66,11 +66,7 @@ function deliveringBus(parts: Parts): BusTransport {
 }
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */
-function sagaDeliveries({ temporal, settings, store, db }: Parts): Deliver {
-  const limits = {
-    stepLimitSeconds: settings.stepLimitSeconds,
-    paymentDeadlineSeconds: settings.paymentDeadlineSeconds,
-  };
+function sagaDeliveries({ temporal, settings, store, db, limits }: Parts): Deliver {
   const client = createSagaClient({ client: temporal, taskQueue: settings.temporalTaskQueue });
   const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits });
   let ready = false;

@@ -10,9 +10,11 @@ import {
   type WorkerOptions,
 } from '@temporalio/worker';
 import { createOrderActivities } from '../../activities/order-activities.ts';
+import { createReconcileActivities } from '../../activities/reconcile-activity.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { required, type Parts } from './parts.ts';
+import { reconcileInWorker } from './reconcile.ts';
 
 const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
 const reconnectMilliseconds = 1_000;
@@ -73,12 +75,16 @@ export function startWorker(parts: Parts): RunningWorker {
   };
 }
 
-function workerOptions({ settings, db, store, unitOfWork, repository, gateway }: Parts): WorkerOptions {
+function workerOptions(parts: Parts): WorkerOptions {
+  const { settings, db, store, unitOfWork, repository, gateway } = parts;
   return {
     namespace: settings.temporalNamespace,
     taskQueue: settings.temporalTaskQueue,
     workflowsPath,
-    activities: createOrderActivities({ db, store, unitOfWork, repository, gateway }),
+    activities: {
+      ...createOrderActivities({ db, store, unitOfWork, repository, gateway }),
+      ...createReconcileActivities(reconcileInWorker(parts)),
+    },
     // Default 0 would cut steps off at SIGTERM. A step's attempt takes 10 s at most.
     shutdownGraceTime: `${Math.max(1, settings.shutdownGraceSeconds - 5)} s`,
     // How long a killed worker's runs wait for it before another takes them over; the default is 10 s.

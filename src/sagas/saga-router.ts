@@ -73,18 +73,26 @@ async function cancel(
     ({ eventType, version }) => eventType === 'order.confirmed' && version < event.version,
   );
   if (confirmedFirst) {
-    const input: RefundOrderInput = { orderId, reason, cancelledBy, metadata: causedBy(event) };
-    return await startOnce(deps, event, {
-      workflow: refundOrderName,
-      workflowId: refundOrderId(orderId),
-      input,
-      summary: `Refund of order ${orderId}: ${reason}`,
-      details: `Asked for by ${cancelledBy}. The order's own saga: ${orderSagaId(orderId)}`,
-      searchAttributes: searchAttributesOf(orderId, customerIn(stream), event.metadata),
-    });
+    return await startOnce(deps, event, refundOrderStart(event, customerIn(stream)));
   }
   const message: CancellationRequested = { eventId: event.eventId, reason, cancelledBy };
   return await signal(deps, orderId, cancellationRequestedSignal, message);
+}
+
+export function refundOrderStart(
+  event: StoredEvent<EventOf<'order.cancellation_requested'>>,
+  customerId: string,
+): SagaStartRequest {
+  const { orderId, reason, cancelledBy } = event.payload;
+  const input: RefundOrderInput = { orderId, reason, cancelledBy, metadata: causedBy(event) };
+  return {
+    workflow: refundOrderName,
+    workflowId: refundOrderId(orderId),
+    input,
+    summary: `Refund of order ${orderId}: ${reason}`,
+    details: `Asked for by ${cancelledBy}. The order's own saga: ${orderSagaId(orderId)}`,
+    searchAttributes: searchAttributesOf(orderId, customerId, event.metadata),
+  };
 }
 
 /**
@@ -110,7 +118,7 @@ const ends: ReadonlySet<string> = new Set(['order.confirmed', 'order.failed', 'o
 /** Details are for people; a long order's are cut. */
 const mostItemLines = 20;
 
-function orderSagaStart(event: StoredEvent<EventOf<'order.submitted'>>, limits: SagaLimits): SagaStartRequest {
+export function orderSagaStart(event: StoredEvent<EventOf<'order.submitted'>>, limits: SagaLimits): SagaStartRequest {
   const { orderId, customerId, items, total, currency, paymentMethod } = event.payload;
   const metadata = causedBy(event);
   const input: OrderSagaInput = { orderId, customerId, items, total, currency, paymentMethod, limits, metadata };

@@ -19,6 +19,7 @@ const needs: Readonly<Record<Role, readonly Name[]>> = {
   all: ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PAYMENTS_WEBHOOK_SECRET'],
   migrate: ['DATABASE_URL'],
   'rebase-log': ['DATABASE_URL'],
+  reconcile: ['DATABASE_URL', 'TEMPORAL_ADDRESS'],
   dev: [],
   demo: [],
 };
@@ -74,6 +75,7 @@ describe('a value that is wrong', () => {
     ['PAYMENTS_WEBHOOK_SECRET', 'whsec_short', /24 to 64 bytes/],
     ['PAYMENT_DEADLINE_SECONDS', '-1', />=\s*1/],
     ['STEP_LIMIT_SECONDS', 'soon', /number/],
+    ['RECONCILE', 'on', /"repair"/],
     ['SHUTDOWN_GRACE_SECONDS', '0', />=\s*1/],
     ['LOG_LEVEL', 'loud', /"info"/],
   ])('of %s (%s) is named, with what would be right', (name, value, right) => {
@@ -138,6 +140,7 @@ describe('the settings', () => {
       TEMPORAL_TASK_QUEUE: 'q',
       PAYMENT_DEADLINE_SECONDS: '5',
       STEP_LIMIT_SECONDS: '6',
+      RECONCILE: 'report',
       SHUTDOWN_GRACE_SECONDS: '7',
       DATA_DIR: '/d',
       LOG_LEVEL: 'silent',
@@ -161,6 +164,7 @@ describe('the settings', () => {
       paymentsWebhookSecret: complete.PAYMENTS_WEBHOOK_SECRET,
       paymentDeadlineSeconds: 5,
       stepLimitSeconds: 6,
+      reconcile: 'report',
       shutdownGraceSeconds: 7,
       dataDir: '/d',
       logLevel: 'silent',
