@@ -72,9 +72,17 @@ export function createStuckSteps(service: SagaService): StuckSteps {
   };
 }
 
-/** Ends the run as an operator's "Terminate" does: nothing is undone. */
+/**
+ * Ends the run as an operator's "Terminate" does: nothing is undone. Until the list of runs shows it as well, a
+ * reconciliation takes it for one that runs, and leaves it to the next.
+ */
 export async function terminate({ parts }: SagaService, workflowId: string): Promise<void> {
-  await parts.temporal.workflow.getHandle(workflowId).terminate('by the test');
+  const { workflow } = parts.temporal;
+  await workflow.getHandle(workflowId).terminate('by the test');
+  await eventually(async () => {
+    const { count } = await workflow.count(`WorkflowId = "${workflowId}" AND ExecutionStatus = "Running"`);
+    return count === 0 ? true : undefined;
+  });
 }
 
 /** The server deletes in the background, and not soon where the run has closed just now. */
