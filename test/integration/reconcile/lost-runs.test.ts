@@ -283,6 +283,10 @@ describe('a run that was ended a moment ago', () => {
   it('is no difference before the time of grace is over', async () => {
     const orderId = await stuckAt('chargePayment');
     await terminate(service, orderSagaId(orderId));
+    // The order itself was submitted long ago.
+    await sql`update orders set updated_at = now() - interval '1 hour' where order_id = ${orderId}`.execute(
+      service.parts.db,
+    );
     const { findings } = await reconcileNow(service, { repair: true, graceSeconds: 60 });
     expect(findings.filter(({ ids }) => ids['order'] === orderId)).toEqual([]);
     expect((await service.order(orderId)).status).toBe('submitted');
