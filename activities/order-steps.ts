@@ -1,7 +1,7 @@
 // Stock and the order itself. Each step is one transaction: effect, events, outbox rows and the step's own row.
 import { DomainError } from '../src/domain/errors.ts';
 import type { EventContext } from '../src/domain/event.ts';
-import type { EndInput, OrderActivities } from '../src/domain/saga-contract.ts';
+import { reservationSeconds, type EndInput, type OrderActivities } from '../src/domain/saga-contract.ts';
 import type { RunUnitOfWork } from '../src/event-store/unit-of-work.ts';
 import { consumeStock, releaseStock, reserveStock, restockConsumed } from '../src/inventory/reservations.ts';
 import { loadOrder, type EventSourcedOrderRepository } from '../src/orders/order-repository.ts';
@@ -41,11 +41,12 @@ export function createOrderSteps({ unitOfWork, repository, runStep }: OrderStepD
   }
 
   return {
-    reserveInventory: async ({ orderId, metadata, items }) =>
+    reserveInventory: async ({ orderId, metadata, items, limits }) =>
       await runStep('reserve', metadata, async (step) => {
         try {
           await unitOfWork(async (unit) => {
-            await reserveStock(unit, { orderId, context: step.context }, items);
+            const hold = limits && { workflowId: step.workflowId, seconds: reservationSeconds(limits) };
+            await reserveStock(unit, { orderId, context: step.context }, items, hold);
             await step.record(unit.tx, 'done');
           });
         } catch (error) {

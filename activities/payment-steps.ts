@@ -143,7 +143,12 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
         input.metadata,
         async (step) => {
           // Prepared again under its key, an intent that never arrived exists now, to be voided: a tombstone.
-          const { paymentId, orderId } = await prepare(step.workflowId, input);
+          const prepared = await prepare(step.workflowId, input).catch(orRefused);
+          if (prepared === undefined) {
+            await step.record(step.db, 'undone');
+            return;
+          }
+          const { paymentId, orderId } = prepared;
           const payment = await gateway.cancel(paymentId);
           const key = `${chargeKey(step.workflowId)}:undo`;
           const amount = await giveBackRest(gateway, payment, key);
@@ -193,6 +198,11 @@ async function giveBackRest(gateway: PaymentGateway, { paymentId, status }: Paym
 function mustAgree(field: 'amount' | 'currency', pinned: number | string, charged: number | string): void {
   if (pinned === charged) return;
   throw new DomainError('payment-mismatch', `the ${field} of the order is ${pinned}, of the charge ${charged}`, field);
+}
+
+/** What the gateway refuses to prepare was never charged and never will be. */
+function orRefused(error: unknown): undefined {
+  if (!(error instanceof DomainError) || error.code !== 'currency-not-supported') throw error;
 }
 
 /** The unknown outcome: no answer came, so the gateway is asked; still undecided is a failed attempt, never a guess. */

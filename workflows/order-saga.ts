@@ -21,6 +21,7 @@ import {
 import { parkingRecordsOf, steps } from './order-steps.ts';
 import { refusedRun } from './refused-run.ts';
 import { isRefused, Refusal, StepGaveUp, StopRequested } from './saga-outcomes.ts';
+import type { Persistent } from './saga-parking.ts';
 import { runSaga, untilItWorks, type Saga } from './saga.ts';
 
 type OrderSaga = Saga<typeof orderSagaPlan>;
@@ -44,6 +45,11 @@ export async function orderSaga(input: OrderSagaInput): Promise<OrderSagaResult>
   };
   return await runSaga(options, async (saga) => {
     listen(saga, messages);
+    if (input.repair !== undefined) adoptEarlierRun(saga, input);
+    if (input.repair?.cancellation !== undefined) {
+      messages.cancellation = input.repair.cancellation;
+      saga.requestStop();
+    }
     try {
       return await fulfil(saga, input, messages);
     } catch (error) {
@@ -75,20 +81,46 @@ async function fulfil(saga: OrderSaga, input: OrderSagaInput, messages: Messages
       await steps.reserveInventory({
         ...limited(input),
         cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-      })({ orderId, metadata, items }),
-    undo: async (patience) => await steps.releaseInventory(patience)({ orderId, metadata }),
+      })({ orderId, metadata, items, limits: input.limits }),
+    undo: undoReserve(input),
     interruptible: true,
   });
-  const charge = { orderId, metadata, amount: input.total, currency: input.currency, method: input.paymentMethod };
-  const reason = 'the order was not confirmed';
+  const charge = chargeOf(input);
   const { paymentId } = await saga.compensatable('charge', {
     do: async () => await chargeToAnEnd(saga, charge, input, messages),
-    undo: async (patience) => await steps.undoPayment(patience)({ ...charge, reason }),
+    undo: undoCharge(input),
   });
   // The pivot may have committed although no answer came, so it is never given up on.
   await saga.pivot('confirm', async (patience) => await steps.confirmOrder(patience)({ orderId, metadata, paymentId }));
   saga.finish('Confirmed', 'confirmed and charged');
   return { status: 'confirmed', paymentId };
+}
+
+const notConfirmed = 'the order was not confirmed';
+const chargeOf = ({ orderId, metadata, total, currency, paymentMethod }: OrderSagaInput): ChargeInput => ({
+  orderId,
+  metadata,
+  amount: total,
+  currency,
+  method: paymentMethod,
+});
+
+const undoReserve =
+  ({ orderId, metadata }: OrderSagaInput): Persistent<void> =>
+  async (patience) =>
+    await steps.releaseInventory(patience)({ orderId, metadata });
+const undoCharge =
+  (input: OrderSagaInput): Persistent<void> =>
+  async (patience) =>
+    await steps.undoPayment(patience)({ ...chargeOf(input), reason: notConfirmed });
+
+/**
+ * What an earlier run did is not in this run's history. Undone last of all, the stock first: without it no late attempt of
+ * that run can confirm the order, whose money then goes back.
+ */
+function adoptEarlierRun(saga: OrderSaga, input: OrderSagaInput): void {
+  saga.adopt('charge', undoCharge(input));
+  saga.adopt('reserve', undoReserve(input));
 }
 
 /** Comes back with a charge, or refuses when it is certain that there is none and that none can land later. */
@@ -130,10 +162,11 @@ async function chargeToAnEnd(
 /** Undoes what was done, writes the order's end, and ends the run the way the order ended. */
 async function end(
   saga: OrderSaga,
-  { orderId, metadata }: OrderSagaInput,
+  input: OrderSagaInput,
   messages: Messages,
   error: unknown,
 ): Promise<OrderSagaResult> {
+  const { orderId, metadata } = input;
   const refusal = refusalOf(error);
   await saga.compensate();
   const stopped = refusal === undefined || refusal.code === 'cancellation-requested';

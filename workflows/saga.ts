@@ -43,6 +43,11 @@ export type Compensatable<T> = Readonly<{
 export type Saga<P extends SagaPlan> = Readonly<{
   /** @throws Refusal, StepGaveUp, or StopRequested; anything else is a bug and keeps the run waiting for a fix */
   compensatable<T>(name: CompensatableStep<P>, step: Compensatable<T>): Promise<T>;
+  /**
+   * The undo of a step that an earlier run may have done, which this run's history does not know. Adopted in the order
+   * of the way, like steps; where this run undoes the step itself, that is enough.
+   */
+  adopt(name: CompensatableStep<P>, undo: Persistent<void>): void;
   /** Never given up on, since it may have taken effect. Done, nothing is undone any more. @throws Refusal, StopRequested */
   pivot<T>(name: PivotStep<P>, work: Persistent<T>): Promise<T>;
   /** Only forward, stopped or not: it has no refusals and is never given up on. `byHand`: an operator may end it. */
@@ -161,6 +166,10 @@ function createSaga<P extends SagaPlan>({ title, plan, limits, records }: SagaOp
         throw error;
       }
     },
+    adopt(name, undo) {
+      mustBe(phase, 'undoable', name);
+      undos.push({ name, undo });
+    },
     async pivot(name, work) {
       mustBe(phase, 'undoable', name);
       throwIfStopped();
@@ -187,8 +196,11 @@ function createSaga<P extends SagaPlan>({ title, plan, limits, records }: SagaOp
       if (phase === 'past the pivot') throw new Error('past its pivot a saga is not undone');
       phase = 'undoing';
       const undoing: Promise<void>[] = [];
+      const begun = new Set<string>();
       for (let last = undos.pop(); last !== undefined; last = undos.pop()) {
         const { name, undo: work } = last;
+        if (begun.has(name)) continue;
+        begun.add(name);
         board.show('Compensating', name, `undoing ${name}`);
         await new Promise<void>((goOn) => {
           const done = undo(name, work, goOn);

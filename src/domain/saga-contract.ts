@@ -45,6 +45,16 @@ export type SagaLimits = ParkingLimits &
     /** How long a pending payment is waited for. */
     paymentDeadlineSeconds: number;
   }>;
+/** For settling and confirming, which have no limit; an outage that is longer is covered by asking for the run. */
+const spareSeconds = 600;
+
+/**
+ * How long stock is held for an order before `reconcile` asks whether its saga still lives: the step limit twice (what
+ * is left of `reserve` where its answer was lost, and `charge`), plus the payment's deadline, plus ten minutes. So a saga
+ * that keeps to its limits is never met by it; one that lives longer keeps the stock all the same.
+ */
+export const reservationSeconds = ({ stepLimitSeconds, paymentDeadlineSeconds }: SagaLimits): number =>
+  2 * stepLimitSeconds + paymentDeadlineSeconds + spareSeconds;
 
 export type OrderSagaInput = Readonly<{
   orderId: string;
@@ -56,6 +66,11 @@ export type OrderSagaInput = Readonly<{
   limits: SagaLimits;
   /** Of the event that started the saga; the steps' own events carry it on. */
   metadata: EventMetadata;
+  /**
+   * Another run of a saga whose run is gone without an end. Its steps find what the first one did; what it does not
+   * get to is undone as well. `cancellation`: asked for before, so it only goes back.
+   */
+  repair?: Readonly<{ cancellation: CancellationRequested | undefined }>;
 }>;
 
 export type RefundOrderInput = Readonly<{
@@ -88,7 +103,12 @@ export type OrderSagaResult = Readonly<{ status: 'confirmed' | 'cancelled'; paym
 export type ChargeResult = Readonly<{ paymentId: string; status: 'charged' | 'waiting' }>;
 
 type SagaRef = Readonly<{ orderId: string; metadata: EventMetadata }>;
-export type ReserveInput = SagaRef & Readonly<{ items: readonly Readonly<{ productId: string; quantity: number }>[] }>;
+export type ReserveInput = SagaRef &
+  Readonly<{
+    items: readonly Readonly<{ productId: string; quantity: number }>[];
+    /** Absent in runs of the release before. */
+    limits?: SagaLimits;
+  }>;
 export type ReleaseInput = SagaRef;
 export type ChargeInput = SagaRef & Readonly<{ amount: number; currency: string; method: string }>;
 export type SettleInput = ChargeInput &

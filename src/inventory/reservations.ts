@@ -12,6 +12,9 @@ type Item = Readonly<{ productId: string; quantity: number }>;
 export type ReservationOf = Readonly<{ orderId: string; context: EventContext }>;
 
 const reservationAggregate = 'reservation';
+/** Whose the reservation is, and for how long from now; after that `reconcile` asks whether that saga lives. */
+export type Hold = Readonly<{ workflowId: string; seconds: number }>;
+
 /** One reservation per order, found again by whoever knows the order. */
 const reservationIdOf = (orderId: string): string => derivedId('reservation', orderId);
 
@@ -19,11 +22,16 @@ const reservationIdOf = (orderId: string): string => derivedId('reservation', or
  * Once: again for the same order changes nothing.
  * @throws DomainError `unknown-product`, `out-of-stock`, or `reservation-gone` where it was released before
  */
-export async function reserveStock(unit: UnitOfWork, of: ReservationOf, items: readonly Item[]): Promise<void> {
+export async function reserveStock(
+  unit: UnitOfWork,
+  of: ReservationOf,
+  items: readonly Item[],
+  hold?: Hold,
+): Promise<void> {
   const { tx } = unit;
   const reservationId = reservationIdOf(of.orderId);
   const tenantId = of.context.metadata.tenantId;
-  const known = await claimReservation(tx, of, 'held');
+  const known = await claimReservation(tx, of, 'held', hold);
   if (known === 'held' || known === 'consumed') return;
   if (known === 'released')
     throw new DomainError('reservation-gone', 'the reservation was released before it was made');
@@ -58,6 +66,13 @@ export async function releaseStock(unit: UnitOfWork, of: ReservationOf): Promise
   await moveStock(unit.tx, of.context.metadata.tenantId, items, { onHand: 0, reserved: -1 });
   await setState(unit.tx, of.orderId, 'released');
   await unit.append(inventoryEvent('inventory.released', of, items), 'exists');
+}
+
+/** Of a reservation that nobody uses any more: `releaseStock`, where it is held still. @returns whether it was */
+export async function releaseHeldStock(unit: UnitOfWork, of: ReservationOf): Promise<boolean> {
+  if ((await lockReservation(unit.tx, of.orderId)) !== 'held') return false;
+  await releaseStock(unit, of);
+  return true;
 }
 
 /** The goods leave: on hand and reserved both go down. @throws DomainError `reservation-gone` */
@@ -105,7 +120,12 @@ export async function settleByHand(
 type State = 'held' | 'consumed' | 'released';
 
 /** Inserts the row in `state`, or waits for whoever is inserting it. @returns the state that was there before */
-async function claimReservation(tx: Tx, of: ReservationOf, state: 'held' | 'released'): Promise<State | undefined> {
+async function claimReservation(
+  tx: Tx,
+  of: ReservationOf,
+  state: 'held' | 'released',
+  hold?: Hold,
+): Promise<State | undefined> {
   const { numInsertedOrUpdatedRows } = await tx
     .insertInto('reservations')
     .values({
@@ -113,6 +133,8 @@ async function claimReservation(tx: Tx, of: ReservationOf, state: 'held' | 'rele
       tenant_id: of.context.metadata.tenantId,
       order_id: of.orderId,
       state,
+      workflow_id: hold?.workflowId ?? null,
+      expires_at: hold === undefined ? null : sql<Date>`now() + make_interval(secs => ${hold.seconds})`,
     })
     .onConflict((conflict) => conflict.doNothing())
     .executeTakeFirst();

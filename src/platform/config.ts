@@ -14,6 +14,7 @@ export const roles = [
   'bundle',
   'outbox',
   'subscriptions',
+  'reconcile',
   'demo',
 ] as const;
 export type Role = (typeof roles)[number];
@@ -75,6 +76,10 @@ const environmentSchema = z.object({
   PARKED_RETRY_SECONDS: seconds.default(60).describe('how often a parked step is tried again by itself'),
   VERIFICATION_REMINDER_SECONDS: seconds.default(86_400).describe('between two reminders to verify an address'),
   VERIFICATION_EXPIRY_SECONDS: seconds.default(604_800).describe('after which an address can no longer be verified'),
+  RECONCILE: z
+    .enum(['repair', 'report', 'off'])
+    .default('repair')
+    .describe('what the schedule that workers make does every five minutes'),
   SHUTDOWN_GRACE_SECONDS: seconds.default(30).describe('what running work gets after SIGTERM'),
   DATA_DIR: z.string().min(1).default('.data').describe('folder of the embedded stack and its settings'),
   LOG_LEVEL: z
@@ -99,6 +104,7 @@ const needs: Readonly<Record<Role, readonly (keyof Environment)[]>> = {
   bundle: ['WORKFLOW_BUNDLE'],
   outbox: ['DATABASE_URL'],
   subscriptions: ['DATABASE_URL'],
+  reconcile: ['DATABASE_URL', 'TEMPORAL_ADDRESS'],
   dev: [],
   demo: [],
 };
@@ -126,6 +132,7 @@ export type Settings = Readonly<{
   parkedRetrySeconds: number;
   verificationReminderSeconds: number;
   verificationExpirySeconds: number;
+  reconcile: Environment['RECONCILE'];
   shutdownGraceSeconds: number;
   dataDir: string;
   logLevel: Environment['LOG_LEVEL'];
@@ -170,6 +177,7 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
     parkedRetrySeconds: values.PARKED_RETRY_SECONDS,
     verificationReminderSeconds: values.VERIFICATION_REMINDER_SECONDS,
     verificationExpirySeconds: values.VERIFICATION_EXPIRY_SECONDS,
+    reconcile: values.RECONCILE,
     shutdownGraceSeconds: values.SHUTDOWN_GRACE_SECONDS,
     dataDir: values.DATA_DIR,
     logLevel: values.LOG_LEVEL,

@@ -45,6 +45,8 @@ export type Database = {
     order_id: string;
     state: 'held' | 'consumed' | 'released';
     settled_by_hand: WithDefault<string | null>;
+    workflow_id: string | null;
+    expires_at: Timestamp | null;
     created_at: WithDefault<Date>;
     updated_at: WithDefault<Date>;
   };
@@ -191,6 +193,8 @@ type SagaStartsTable = {
   run_id: string | null;
   created_at: WithDefault<Date>;
   started_at: Timestamp | null;
+  repairs: WithDefault<number>;
+  repair_until: ColumnType<Date | null, Date | undefined, Date>;
 };
 
 type IdempotencyKeysTable = {

@@ -1,4 +1,4 @@
-// The command line: `node src/main.ts ROLE`, and what follows it for the two that take more.
+// The command line: `node src/main.ts ROLE`, and what follows it for those that take more.
 import { inspect } from 'node:util';
 import { rebaseLog } from '../event-store/rebase-log.ts';
 import { readSettings, roles, type Role } from '../platform/config.ts';
@@ -12,6 +12,7 @@ import type { ServiceRole } from './roles.ts';
 import { parseSubscriptionsCommand, runSubscriptionsCommand } from './subscriptions-command.ts';
 
 const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join(', ')}`;
+const takeMore: ReadonlySet<Role> = new Set<Role>(['outbox', 'subscriptions', 'reconcile']);
 
 /**
  * Runs a role to its end. Exit code 1 with one line on standard error where a person has to mend something.
@@ -23,10 +24,9 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
   try {
     const [name, ...more] = args;
     const role = roles.find((known) => known === name);
-    const takesMore = role === 'outbox' || role === 'subscriptions';
-    if (role === undefined || (more.length > 0 && !takesMore)) throw new StartupError(`${usage}.`);
+    if (role === undefined || (more.length > 0 && !takeMore.has(role))) throw new StartupError(`${usage}.`);
     await run(role, more, parentPid);
-    // 0, or what `dev` has set because a server of its own died.
+    // 0, or what `dev` has set because a server of its own died, or `reconcile` because differences are left.
     process.exit();
   } catch (error) {
     // An error that nobody expected is shown with its causes.
@@ -71,6 +71,12 @@ async function run(role: Role, args: readonly string[], parentPid: number): Prom
     case 'subscriptions': {
       const command = parseSubscriptionsCommand(args);
       await answerFromDatabase(role, async (db) => await runSubscriptionsCommand(db, command));
+      break;
+    }
+    case 'reconcile': {
+      // Loaded on demand: Temporal's packages.
+      const { readReconcileOptions, runReconcile } = await import('./reconcile-command.ts');
+      process.exitCode = await runReconcile(readReconcileOptions(args), readSettings(role));
       break;
     }
     // Loaded on demand: an image for production has no embedded PostgreSQL.

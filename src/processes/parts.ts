@@ -1,6 +1,7 @@
 // What every role is composed of. Made once per process; a role takes what it needs.
 import type { Client } from '@temporalio/client';
 import { catalogue, type CatalogueEvent } from '../domain/catalogue.ts';
+import type { SagaLimits } from '../domain/saga-contract.ts';
 import { createEventCodec, type EventCodec } from '../event-store/event-codec.ts';
 import { PgEventStore, type EventStore } from '../event-store/event-store.ts';
 import { createUnitOfWork, type RunUnitOfWork } from '../event-store/unit-of-work.ts';
@@ -30,6 +31,7 @@ export type Parts = Readonly<{
   /** Where whoever counts something defines what; shown at /metrics. */
   metricsRegistry: MetricsRegistry;
   observers: Observers;
+  limits: SagaLimits;
   /** Connected at its first call. */
   temporal: Client;
   close(): Promise<void>;
@@ -81,6 +83,12 @@ export function createParts(settings: Settings, { role, runsLoops, logger: given
     wakeUp,
     metricsRegistry,
     observers: createObservers(metricsRegistry),
+    limits: {
+      stepLimitSeconds: settings.stepLimitSeconds,
+      paymentDeadlineSeconds: settings.paymentDeadlineSeconds,
+      parkAfterSeconds: settings.parkAfterSeconds,
+      parkedRetrySeconds: settings.parkedRetrySeconds,
+    },
     temporal,
     async close() {
       await wakeUp.close();

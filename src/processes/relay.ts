@@ -125,13 +125,7 @@ const temporalAnswers =
   };
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */
-function sagaDeliveries({ temporal, settings, store, db, gateway }: Parts): Deliver {
-  const limits = {
-    stepLimitSeconds: settings.stepLimitSeconds,
-    paymentDeadlineSeconds: settings.paymentDeadlineSeconds,
-    parkAfterSeconds: settings.parkAfterSeconds,
-    parkedRetrySeconds: settings.parkedRetrySeconds,
-  };
+function sagaDeliveries({ temporal, settings, store, db, gateway, limits }: Parts): Deliver {
   const verification = {
     reminderSeconds: settings.verificationReminderSeconds,
     expirySeconds: settings.verificationExpirySeconds,

@@ -9,6 +9,7 @@ import { startApi } from './api.ts';
 import { startConsumer } from './consumer.ts';
 import { guardLog } from './log-guard.ts';
 import { createParts, type Parts } from './parts.ts';
+import { keepReconcileSchedule } from './reconcile-schedule.ts';
 import { allReadiness, apiReadiness, consumerReadiness, relayReadiness, workerReadiness } from './readiness.ts';
 import { startRelay } from './relay.ts';
 import { sampleMetrics } from './sampled-metrics.ts';
@@ -50,6 +51,7 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       installTemporalRuntime(parts.logger);
       const worker = startWorker(parts);
       yield worker;
+      yield keepReconcileSchedule(parts);
       yield await startHealth(parts, workerReadiness(parts, worker));
       break;
     }
@@ -75,6 +77,7 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       installTemporalRuntime(parts.logger);
       const worker = startWorker(parts);
       yield worker;
+      yield keepReconcileSchedule(parts);
       // One process that is everything runs the handlers as well, whatever the bus.
       if (parts.settings.redisUrl !== undefined) yield startConsumer(parts);
       const relay = startRelay(parts);

@@ -10,10 +10,12 @@ import {
 } from '@temporalio/worker';
 import { createOrderActivities } from '../../activities/order-activities.ts';
 import { createVerifyAddressActivities } from '../../activities/verify-address.ts';
+import { createReconcileActivities } from '../../activities/reconcile-activity.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { activityLogAttributes } from './activity-log-attributes.ts';
 import { required, type Parts } from './parts.ts';
+import { reconcileInWorker } from './reconcile.ts';
 import { findWorkflows } from './workflow-bundle.ts';
 
 const reconnectMilliseconds = 1_000;
@@ -76,7 +78,8 @@ export function startWorker(parts: Parts): RunningWorker {
   };
 }
 
-function workerOptions({ settings, db, store, unitOfWork, repository, gateway }: Parts): WorkerOptions {
+function workerOptions(parts: Parts): WorkerOptions {
+  const { settings, db, store, unitOfWork, repository, gateway } = parts;
   return {
     namespace: settings.temporalNamespace,
     taskQueue: settings.temporalTaskQueue,
@@ -84,6 +87,7 @@ function workerOptions({ settings, db, store, unitOfWork, repository, gateway }:
     activities: {
       ...createOrderActivities({ db, store, unitOfWork, repository, gateway }),
       ...createVerifyAddressActivities({ db, store, unitOfWork }),
+      ...createReconcileActivities(reconcileInWorker(parts)),
     },
     interceptors: { activity: [activityLogAttributes] },
     // Default 0 would cut steps off at SIGTERM. A step's attempt takes 10 s at most.

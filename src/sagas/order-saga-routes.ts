@@ -1,5 +1,6 @@
 // What an order's events mean to its sagas: the order saga starts, hears of cancellations and payments, or a refund begins.
-import { causedBy } from '../domain/event.ts';
+import type { EventOf } from '../domain/catalogue.ts';
+import { causedBy, type StoredEvent } from '../domain/event.ts';
 import { Money } from '../domain/money.ts';
 import {
   cancellationRequestedSignal,
@@ -12,6 +13,7 @@ import {
   type OrderSagaInput,
   type PaymentCallback,
   type RefundOrderInput,
+  type SagaLimits,
 } from '../domain/saga-contract.ts';
 import { resolveSignal, type ResolveMessage } from '../domain/saga-resolution.ts';
 import { creationIn, hasEnded, searchAttributesOf, type Stream } from './order-run.ts';
@@ -22,15 +24,20 @@ import type { SagaStartRequest } from './saga-client.ts';
 /** Details are for people; a long order's are cut. */
 const mostItemLines = 20;
 
+export const onOrderSubmitted: SagaRoute<'order.submitted'> = (event, { limits }) => ({
+  kind: 'start',
+  request: orderSagaStart(event, limits),
+});
+
 /**
  * Event-carried state transfer: the event holds the saga's whole input, as it was decided. No order is looked up, so a
  * start needs nothing but this event, and is the same however late or often it is delivered.
  */
-export const onOrderSubmitted: SagaRoute<'order.submitted'> = (event, { limits }) => {
+export function orderSagaStart(event: StoredEvent<EventOf<'order.submitted'>>, limits: SagaLimits): SagaStartRequest {
   const { orderId, customerId, items, total, currency, paymentMethod } = event.payload;
   const metadata = causedBy(event);
   const input: OrderSagaInput = { orderId, customerId, items, total, currency, paymentMethod, limits, metadata };
-  const request: SagaStartRequest = {
+  return {
     workflow: orderSagaName,
     workflowId: orderSagaId(orderId),
     input,
@@ -42,8 +49,7 @@ export const onOrderSubmitted: SagaRoute<'order.submitted'> = (event, { limits }
       .join('\n'),
     searchAttributes: searchAttributesOf(orderId, customerId, metadata),
   };
-  return { kind: 'start', request };
-};
+}
 
 /** The order's stream says which came first: before the confirmation the saga cancels, after it the refund does. */
 export const onCancellationRequested: SagaRoute<'order.cancellation_requested'> = async (event, deps) => {
@@ -53,20 +59,28 @@ export const onCancellationRequested: SagaRoute<'order.cancellation_requested'> 
     ({ eventType, version }) => eventType === 'order.confirmed' && version < event.version,
   );
   if (confirmedFirst) {
-    const input: RefundOrderInput = { orderId, reason, cancelledBy, limits: deps.limits, metadata: causedBy(event) };
-    const request: SagaStartRequest = {
-      workflow: refundOrderName,
-      workflowId: refundOrderId(orderId),
-      input,
-      summary: `Refund of order ${orderId}: ${reason}`,
-      details: `Asked for by ${cancelledBy}. The order's own saga: ${orderSagaId(orderId)}`,
-      searchAttributes: searchAttributesOf(orderId, creationIn(stream).customerId, event.metadata),
-    };
-    return { kind: 'start', request };
+    return { kind: 'start', request: refundOrderStart(event, creationIn(stream).customerId, deps.limits) };
   }
   const message: CancellationRequested = { eventId: event.eventId, reason, cancelledBy };
   return signalOf(deps, orderId, cancellationRequestedSignal, message, () => nothing);
 };
+
+export function refundOrderStart(
+  event: StoredEvent<EventOf<'order.cancellation_requested'>>,
+  customerId: string,
+  limits: SagaLimits,
+): SagaStartRequest {
+  const { orderId, reason, cancelledBy } = event.payload;
+  const input: RefundOrderInput = { orderId, reason, cancelledBy, limits, metadata: causedBy(event) };
+  return {
+    workflow: refundOrderName,
+    workflowId: refundOrderId(orderId),
+    input,
+    summary: `Refund of order ${orderId}: ${reason}`,
+    details: `Asked for by ${cancelledBy}. The order's own saga: ${orderSagaId(orderId)}`,
+    searchAttributes: searchAttributesOf(orderId, customerId, event.metadata),
+  };
+}
 
 /**
  * An event notification: it says that there is news, not what is the case. Its outcome goes no further; the saga asks the

@@ -14,10 +14,12 @@ export type SagaStartRequest = Readonly<{
   /** Markdown, in the run's details. */
   details: string;
   searchAttributes: Readonly<Record<string, string>>;
+  /** Another run after the first has ended or is gone. For `reconcile`, which has made sure that this is right. */
+  isRepair?: boolean;
 }>;
 
 export type SagaClient = Readonly<{
-  /** Once per workflow id, running or finished. @returns the run's id, of an earlier start too, where Temporal tells it */
+  /** Once per workflow id, running or finished (a repair: running). @returns the run's id, of an earlier start too, where Temporal tells it */
   start(request: SagaStartRequest): Promise<string | undefined>;
   /** @returns false where the run has ended */
   signal(workflowId: string, signal: string, message: unknown): Promise<boolean>;
@@ -35,7 +37,7 @@ const mostBytes = 1_000_000;
 export function createSagaClient(deps: Readonly<{ client: Client; taskQueue: string }>): SagaClient {
   const { client, taskQueue } = deps;
   return {
-    async start({ workflow, workflowId, input, summary, details, searchAttributes }) {
+    async start({ workflow, workflowId, input, summary, details, searchAttributes, isRepair = false }) {
       checkSize(input);
       try {
         const handle = await withDeadline(
@@ -46,7 +48,7 @@ export function createSagaClient(deps: Readonly<{ client: Client; taskQueue: str
               taskQueue,
               workflowId,
               args: [input],
-              workflowIdReusePolicy: 'REJECT_DUPLICATE',
+              workflowIdReusePolicy: isRepair ? 'ALLOW_DUPLICATE' : 'REJECT_DUPLICATE',
               workflowIdConflictPolicy: 'USE_EXISTING',
               workflowTaskTimeout,
               staticSummary: summary,

@@ -60,6 +60,8 @@ export function createRoleProcesses(environment: Readonly<Record<string, string>
         HOME: process.env['HOME'],
         ...environment,
         LOG_LEVEL: 'info',
+        // What a test does to a saga is not mended behind its back.
+        RECONCILE: 'off',
         ...(name === 'api' || name === 'all' ? { PORT: String(port) } : { HEALTH_PORT: String(port) }),
         ...more,
       },

@@ -23,6 +23,7 @@ const needs: Readonly<Record<Role, readonly Name[]>> = {
   bundle: ['WORKFLOW_BUNDLE'],
   outbox: ['DATABASE_URL'],
   subscriptions: ['DATABASE_URL'],
+  reconcile: ['DATABASE_URL', 'TEMPORAL_ADDRESS'],
   dev: [],
   demo: [],
 };
@@ -78,6 +79,7 @@ describe('a value that is wrong', () => {
     ['PAYMENTS_WEBHOOK_SECRET', 'whsec_short', /24 to 64 bytes/],
     ['PAYMENT_DEADLINE_SECONDS', '-1', />=\s*1/],
     ['STEP_LIMIT_SECONDS', 'soon', /number/],
+    ['RECONCILE', 'on', /"repair"/],
     ['SHUTDOWN_GRACE_SECONDS', '0', />=\s*1/],
     ['LOG_LEVEL', 'loud', /"info"/],
   ])('of %s (%s) is named, with what would be right', (name, value, right) => {
@@ -146,6 +148,7 @@ describe('the settings', () => {
       PARKED_RETRY_SECONDS: '9',
       VERIFICATION_REMINDER_SECONDS: '10',
       VERIFICATION_EXPIRY_SECONDS: '11',
+      RECONCILE: 'report',
       SHUTDOWN_GRACE_SECONDS: '7',
       DATA_DIR: '/d',
       LOG_LEVEL: 'silent',
@@ -174,6 +177,7 @@ describe('the settings', () => {
       parkedRetrySeconds: 9,
       verificationReminderSeconds: 10,
       verificationExpirySeconds: 11,
+      reconcile: 'report',
       shutdownGraceSeconds: 7,
       dataDir: '/d',
       logLevel: 'silent',

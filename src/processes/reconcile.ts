@@ -1,0 +1,63 @@
+// The comparisons over their collaborators, for the command and for the worker.
+import type { RunReconcile } from '../../activities/reconcile-activity.ts';
+import type { ReconcileSummary } from '../domain/reconcile-contract.ts';
+import { createOrderCommands } from '../orders/order-commands.ts';
+import { compareAttention, compareDeliveries } from '../reconcile/compare-deliveries.ts';
+import { compareLedger } from '../reconcile/compare-ledger.ts';
+import { comparePayments } from '../reconcile/compare-payments.ts';
+import { compareReservations } from '../reconcile/compare-reservations.ts';
+import { compareRows } from '../reconcile/compare-rows.ts';
+import { compareSagas } from '../reconcile/compare-sagas.ts';
+import { reconcile, type Comparisons, type ReconcileOptions } from '../reconcile/reconcile.ts';
+import { lineOf } from '../reconcile/report.ts';
+import { eventRoutes } from '../sagas/event-routes.ts';
+import { createSagaClient } from '../sagas/saga-client.ts';
+import { createSagaRuns } from '../sagas/saga-runs.ts';
+import { createSagaStarts } from '../sagas/saga-starts.ts';
+import type { Parts } from './parts.ts';
+
+export const defaultGraceSeconds = 60;
+
+/**
+ * Rows first, since the others suspect by them. Then stock whose time is over, so that a saga which is repaired after it
+ * is refused instead of fulfilled late; then sagas, and then the money of orders that have ended.
+ */
+function comparisonsOf(parts: Parts): Comparisons {
+  const { db, store, codec, unitOfWork, gateway, temporal, settings, repository, limits } = parts;
+  const taskQueue = settings.temporalTaskQueue;
+  const runs = createSagaRuns({ client: temporal, taskQueue });
+  const client = createSagaClient({ client: temporal, taskQueue });
+  const orders = createOrderCommands({ repository });
+  return {
+    rows: compareRows({ db, store, codec }),
+    reservations: compareReservations({ db, store, unitOfWork, runs }),
+    sagas: compareSagas({ db, store, runs, client, starts: createSagaStarts(db), orders, limits }),
+    payments: comparePayments({ db, store, unitOfWork, gateway }),
+    ledger: compareLedger({ db }),
+    deliveries: compareDeliveries({ db, routes: eventRoutes }),
+    attention: compareAttention({ runs }),
+  };
+}
+
+export async function reconcileParts(parts: Parts, options: ReconcileOptions): Promise<ReconcileSummary> {
+  return await reconcile(comparisonsOf(parts), options);
+}
+
+/** What it finds is in the worker's log, too: the run's result has the counts only. */
+export function reconcileInWorker(parts: Parts): RunReconcile {
+  const { logger } = parts;
+  return async ({ repair, sinceHours }, onPage) => {
+    const report: ReconcileOptions['report'] = (finding) => {
+      logger[finding.outcome === 'mended' ? 'info' : 'warn']({ kind: finding.kind, ...finding.ids }, lineOf(finding));
+    };
+    const summary = await reconcileParts(parts, {
+      repair,
+      sinceHours,
+      graceSeconds: defaultGraceSeconds,
+      onPage,
+      report,
+    });
+    logger.info({ ...summary }, 'reconciled');
+    return summary;
+  };
+}
