@@ -65,11 +65,13 @@ describe('payment.callback_received is a notification', () => {
     service.faults.get = async () => await Promise.resolve(void (asked += 1));
     const orderId = await service.submit({ paymentMethod: 'pm_pending' });
     const of = { orderId, paymentId: await untilPaymentIsPending(service, orderId) };
-    // It asks a second time only where it still waits after the first.
-    for (const times of [1, 2]) {
+    // It asks again only where it still waits after the time before.
+    for (const times of [1, 2, 3]) {
       await claim(service, of, 'completed');
       await eventually(async () => await Promise.resolve(asked >= times ? true : undefined));
     }
+    const told = await eventTypes(service, of.paymentId);
+    expect(told).toEqual(told.map(() => 'payment.callback_received'));
     expect(await service.order(of.orderId)).toMatchObject({ status: 'submitted' });
     expect(await service.ledger(of.orderId)).toMatchObject({ captures: 0 });
 
