@@ -69,6 +69,10 @@ async function fill(url: string): Promise<void> {
         next_attempt_at = case n when 4 then now() + interval '1 hour' else now() end
       from numbered where numbered.id = outbox.id and numbered.destination = outbox.destination`.execute(db);
     await sql`insert into inbox (handler_name, event_id) select 'orders.record-payment', id from events`.execute(db);
+    await sql`
+      insert into delivery_epochs (destination, store, epoch, safe_until) values ('bus', 'redis', gen_random_uuid(), now())`.execute(
+      db,
+    );
     await sql`insert into relay_heartbeats values ('bus', 'relay-1', now())`.execute(db);
     await sql`insert into outbox_destinations (destination, paused) values ('bus', false)`.execute(db);
     await sql`
