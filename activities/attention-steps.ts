@@ -27,7 +27,8 @@ const settleOf: Readonly<Record<string, Settle>> = {
 export function createAttentionSteps({ db, unitOfWork }: AttentionStepDeps): AttentionSteps {
   return {
     noteParked: async ({ step, undoing, byHand, error }) => {
-      await writeParked(db, { workflowId: thisWorkflow(), name: step }, { undoing, byHand, error });
+      const since = new Date(activityInfo().scheduledTimestampMs);
+      await writeParked(db, { workflowId: thisWorkflow(), name: step }, { undoing, byHand, error, since });
     },
 
     applyResolution: async (input) => {

@@ -55,6 +55,19 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
     mustAgree('amount', amount, payment.amount);
   }
 
+  /** A callback may have decided the payment after the saga last asked: what is undone has been told before. */
+  async function tellCallback(unit: UnitOfWork, context: EventContext, payment: Payment): Promise<void> {
+    const { paymentId, orderId, status, amount, currency, method } = payment;
+    if (status === 'charged' || status === 'refunded') {
+      const completed = { paymentId, orderId, amount, currency, method };
+      await appendOnce(deps, unit, context, 'payment.completed', completed);
+    }
+    if (status === 'declined') {
+      const failed = { paymentId, orderId, reason: payment.reason ?? 'declined' };
+      await appendOnce(deps, unit, context, 'payment.failed', failed);
+    }
+  }
+
   /** Writes what the gateway says into our log, and gives the saga its answer. */
   async function answer(step: StepWork, payment: Payment, ifDeclined: DomainError['code']): Promise<ChargeResult> {
     const { paymentId, orderId, amount, currency, method } = payment;
@@ -154,6 +167,7 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
           const amount = await giveBackRest(gateway, payment, key);
           await unitOfWork(async (unit) => {
             const undone = { paymentId, orderId, reason: input.reason };
+            await tellCallback(unit, step.context, payment);
             if (payment.status === 'voided') await appendOnce(deps, unit, step.context, 'payment.voided', undone);
             if (amount > 0) await appendOnce(deps, unit, step.context, 'payment.refunded', { ...undone, amount });
             await step.record(unit.tx, 'undone');

@@ -55,16 +55,21 @@ export async function writeAttempt(
     .execute();
 }
 
-type ParkedWord = Readonly<{ undoing: boolean; byHand: boolean; error: string }>;
+type ParkedWord = Readonly<{
+  undoing: boolean;
+  byHand: boolean;
+  error: string;
+  /** When the saga said so, by Temporal's clock. */
+  since: Date;
+}>;
 
-/** Unless it has been dealt with: a note that comes late finds the step undone, or, of one that goes forward, done. */
+/**
+ * Unless it has been dealt with since: a note that comes late finds the step undone, or, of one that goes forward, done.
+ * Undone before, it is parked all the same: its effect is there, and its answer does not get through.
+ */
 export async function writeParked(db: Queryable, of: StepOf, word: ParkedWord): Promise<void> {
-  const columns = {
-    state: 'parked',
-    undoing: word.undoing,
-    by_hand: word.byHand,
-    error: messageOf(word.error),
-  } as const;
+  const { undoing, since } = word;
+  const columns = { state: 'parked', undoing, by_hand: word.byHand, error: messageOf(word.error) } as const;
   await db
     .insertInto('saga_steps')
     .values({ workflow_id: of.workflowId, step: of.name, ...columns })
@@ -72,7 +77,11 @@ export async function writeParked(db: Queryable, of: StepOf, word: ParkedWord): 
       conflict
         .columns(['workflow_id', 'step'])
         .doUpdateSet({ ...columns, updated_at: sql<Date>`now()` })
-        .where(sql<boolean>`saga_steps.state <> all(${word.undoing ? ['undone'] : ['done', 'undone']}::text[])`),
+        // Clocks may differ; what is late by so little is said again after the next attempt.
+        .where(
+          sql<boolean>`saga_steps.state <> all(${undoing ? ['undone'] : ['done', 'undone']}::text[])
+            or saga_steps.updated_at < ${since}`,
+        ),
     )
     .execute();
 }

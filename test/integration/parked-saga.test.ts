@@ -35,7 +35,8 @@ beforeAll(async () => {
 }, 120_000);
 beforeEach(async () => await service.stock(5));
 afterEach(() => {
-  for (const name of ['unitOfWork', 'capture', 'afterCapture', 'refund', 'get'] as const) delete service.faults[name];
+  const names = ['unitOfWork', 'committed', 'capture', 'afterCapture', 'refund', 'get'] as const;
+  for (const name of names) delete service.faults[name];
 });
 afterAll(async () => await service.stop());
 
@@ -67,6 +68,30 @@ const failing = (...activities: readonly string[]): void => {
     if (activities.includes(activityInfo().activityType)) throw new Error('the database is in a bad mood');
   };
 };
+
+describe('an undo whose effect is there, and whose answer never comes', () => {
+  it('is parked and seen as well, and goes on when its answer gets through', async () => {
+    service.faults.committed = async () => {
+      if (activityInfo().activityType === 'releaseInventory') throw new Error('the answer is lost');
+    };
+    const orderId = await service.submit({ paymentMethod: 'pm_declined' });
+    await untilParked(service, orderSagaId(orderId), 'reserve');
+    expect(await service.ledger(orderId)).toMatchObject(nothingHeld);
+    expect(await sagaView(service, orderId)).toMatchObject({
+      status: 'NeedsAttention',
+      steps: [
+        { name: 'reserve', state: 'parked', error: 'the answer is lost' },
+        { name: 'charge' },
+        { name: 'confirm' },
+      ],
+    });
+
+    delete service.faults.committed;
+    await resolve(service, orderId, { step: 'reserve', action: 'retry' });
+    expect(await service.ended(orderId)).toMatchObject({ status: 'failed' });
+    expect(await stepsOf(service, orderId)).toEqual({ reserve: 'undone', charge: 'refused', end: 'done' });
+  });
+});
 
 describe('an undo that keeps failing', () => {
   it('is parked and seen everywhere, holds up no other undo, and goes on when an operator says so', async () => {

@@ -3,14 +3,17 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
+export type GatewayCall = 'prepare' | 'capture' | 'cancel' | 'refund' | 'get';
+
 /**
- * In a worker, of an activity: `begin` before its unit of work, `uncommitted` before that one's commit, `committed`
- * after it, with the activity's answer still unsent. Of the gateway: `before` and `after` each call's own commit.
+ * In a worker, of an activity: `entering` and `leaving` are around all of it, `begin` is before its unit of work,
+ * `uncommitted` before that one's commit, `committed` after it, with the activity's answer still unsent. Of the gateway:
+ * `before` and `after` each call's own commit, in whichever activity, or in the one that is named after the `@`.
  * In a relay: around the start of a run; of an aggregate's deliveries, around the handlers.
  */
 export type HoldPoint =
-  | `${'begin' | 'uncommitted' | 'committed'}:${string}`
-  | `${'before' | 'after'}:${'prepare' | 'capture' | 'cancel' | 'refund' | 'start' | 'publish'}`;
+  | `${'entering' | 'begin' | 'uncommitted' | 'committed' | 'leaving'}:${string}`
+  | `${'before' | 'after'}:${GatewayCall | `${GatewayCall}@${string}` | 'start' | 'publish'}`;
 
 export const holdPath = (folder: string, workflowId: string, point: HoldPoint): string =>
   join(folder, `${workflowId}.${point.replace(':', '-')}`);

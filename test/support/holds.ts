@@ -11,6 +11,7 @@ export type Holds = Readonly<{
   hold(workflowId: string, point: HoldPoint): void;
   /** A process has stopped there. @returns its pid */
   reached(workflowId: string, point: HoldPoint): Promise<number>;
+  isReached(workflowId: string, point: HoldPoint): boolean;
   release(workflowId: string, point: HoldPoint): void;
   remove(): void;
 }>;
@@ -26,6 +27,7 @@ export function createHolds(): Holds {
       // The file is there a moment before its text is.
       return await eventually(async () => (await pid()) || undefined);
     },
+    isReached: (workflowId, point) => existsSync(reachedPath(holdPath(folder, workflowId, point))),
     release: (workflowId, point) => rmSync(holdPath(folder, workflowId, point)),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };

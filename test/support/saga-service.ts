@@ -37,9 +37,11 @@ export type ServiceOptions = Readonly<{
   environment?: Readonly<Record<string, string>>;
 }>;
 
-/** Run before the real thing, in the worker's steps only; a throw takes its place. Unset: nothing happens. */
+/** Run before the real thing, or after it, in the worker's steps only; a throw takes its place. Unset: nothing happens. */
 export type StepFaults = {
   unitOfWork?: () => Promise<void>;
+  /** After the commit. */
+  committed?: () => Promise<void>;
   capture?: () => Promise<void>;
   afterCapture?: () => Promise<void>;
   refund?: () => Promise<void>;
@@ -141,7 +143,9 @@ function withFaults(parts: Parts, faults: StepFaults): Parts {
     ...parts,
     unitOfWork: async (work) => {
       await faults.unitOfWork?.();
-      return await unitOfWork(work);
+      const result = await unitOfWork(work);
+      await faults.committed?.();
+      return result;
     },
     gateway: {
       ...gateway,
