@@ -1,5 +1,5 @@
-// Customers who order over HTTP while the service has outages: they repeat what was not answered, under the same key,
-// and some of them cancel. The payment gateway, which calls back in its own time, is here as well.
+// Customers who order over HTTP while the service has outages: they repeat what was not answered, and some
+// of them cancel. The payment gateway, which calls back in its own time, is here as well.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
@@ -84,33 +84,29 @@ export async function playStories(
 async function insist(expected: readonly number[], call: () => Promise<Reply>): Promise<Reply> {
   for (;;) {
     const reply = await call();
-    if (expected.includes(reply.status)) return reply;
-    if (!reply.headers.has('Retry-After')) throw new Error(`${reply.status}: ${JSON.stringify(reply.body)}`);
-    await delay(200);
+    if (reply.headers.has('Retry-After')) await delay(200);
+    else if (expected.includes(reply.status)) return reply;
+    else throw new Error(`${reply.status}: ${JSON.stringify(reply.body)}`);
   }
 }
 
-const post = async (
-  client: HttpClient,
-  expected: readonly number[],
-  path: string,
-  body?: unknown,
-): Promise<OrderReply> => {
-  const key = { 'Idempotency-Key': randomUUID() };
-  return (await insist(expected, async () => await client.post(path, body, key))).body as OrderReply;
-};
-
+/** Made under a key, so that it is one order however often it is asked for; the rest is safe to repeat as it is. */
 async function order(client: HttpClient, paymentMethod: string): Promise<string> {
-  const { orderId } = await post(client, [201], '/orders', orderInput({ paymentMethod }));
-  await post(client, [202], `/orders/${orderId}/submit`);
+  const key = { 'Idempotency-Key': randomUUID() };
+  const input = orderInput({ paymentMethod });
+  const { body } = await insist([201], async () => await client.post('/orders', input, key));
+  const { orderId } = body as OrderReply;
+  // 409: submitted by the call before, whose answer was lost.
+  await insist([202, 409], async () => await client.post(`/orders/${orderId}/submit`));
   return orderId;
 }
 
 async function cancelLater(client: HttpClient, orderId: string, { cancelMilliseconds }: Story): Promise<void> {
   if (cancelMilliseconds === undefined) return;
   await delay(cancelMilliseconds);
-  // 409: it has failed meanwhile.
-  await post(client, [202, 409], `/orders/${orderId}/cancel`, { reason: 'changed my mind' });
+  // 409: it has ended meanwhile.
+  const wish = { reason: 'changed my mind' };
+  await insist([202, 409], async () => await client.post(`/orders/${orderId}/cancel`, wish));
 }
 
 async function callBack(client: HttpClient, orderId: string, { word, wordMilliseconds }: Story): Promise<void> {

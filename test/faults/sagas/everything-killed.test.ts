@@ -148,11 +148,12 @@ it(
     const begun = performance.now();
     const seconds = (): string => ((performance.now() - begun) / 1000).toFixed(0);
     const lastOrder = new AbortController();
+    const killing = AbortSignal.any([lastOrder.signal, AbortSignal.timeout(sagas * 600)]);
     const [orderIds, kills] = await Promise.all([
       playStories(createHttpClient(api.url), storiesOf(sagas, seed), () => lastOrder.abort()).finally(() =>
         console.log(`${seconds()} s: all is ordered, cancelled and called back`),
       ),
-      killAtRandom([...servers, ...victims], seed, lastOrder.signal).finally(() =>
+      killAtRandom([...servers, ...victims], seed, killing).finally(() =>
         console.log(`${seconds()} s: the killing is over`),
       ),
     ]);
