@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import type { StoredEvent } from '../domain/event.ts';
 import { handlerSeconds as defaultHandlerSeconds } from '../outbox/delivery-limits.ts';
 import { enterInbox } from '../outbox/inbox.ts';
-import type { Db } from '../platform/database.ts';
+import { isDatabaseUnavailable, type Db } from '../platform/database.ts';
 import type { EventHandler, Subscribable } from './event-bus.ts';
 
 type Registration = Readonly<{ handler: EventHandler; name: string | undefined }>;
@@ -82,6 +82,13 @@ export function createHandlerRegistry(deps: HandlerRegistryDeps): HandlerRegistr
     },
   };
 }
+
+/**
+ * Whether a delivery failed only because the database was away, for each handler that failed: that says nothing against
+ * the event, so it burns no attempt. One handler with a fault of its own, and the attempt counts.
+ */
+export const isNobodysFault = (error: unknown): boolean =>
+  error instanceof AggregateError ? error.errors.every(isDatabaseUnavailable) : isDatabaseUnavailable(error);
 
 /** For people; a handler without a name is called by that of its function. */
 const labelOf = (registration: Registration | undefined): string =>

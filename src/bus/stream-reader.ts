@@ -2,10 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StoredEvent } from '../domain/event.ts';
 import { describeError, logContextOf, PermanentDeliveryError } from '../outbox/delivery.ts';
-import { isDatabaseUnavailable } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
 import { connectBlockingRedis, type RedisConnection } from '../platform/redis.ts';
 import type { EventRow } from '../platform/schema.ts';
+import { isNobodysFault } from './handler-registry.ts';
 import { acknowledge, ensureGroup, isReply, readGroup, takeOver } from './redis-streams.ts';
 
 export type ReaderDeps = Readonly<{
@@ -133,6 +133,3 @@ export function startReader(deps: ReaderDeps, { stream, leftMilliseconds }: Read
     },
   };
 }
-
-const isNobodysFault = (error: unknown): boolean =>
-  error instanceof AggregateError ? error.errors.every(isDatabaseUnavailable) : isDatabaseUnavailable(error);

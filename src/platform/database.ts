@@ -1,4 +1,5 @@
 // PostgreSQL: one pool per process, and which of its errors mean what.
+import { Socket } from 'node:net';
 import { Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import type { Database } from './schema.ts';
@@ -14,6 +15,12 @@ export type DatabaseOptions = Readonly<{
   /** Shown in pg_stat_activity. */
   applicationName: string;
   onIdleError: (error: Error) => void;
+  /**
+   * A connection over which nothing has come or gone for so long counts as dead: it is destroyed and never used again, and
+   * what waited for its answer fails as unavailable, its outcome unknown. Unset: a bit longer than the server lets a
+   * statement last. 0: never, for a command that may take as long as it takes.
+   */
+  longestSilenceMilliseconds?: number | undefined;
 }>;
 
 const int8 = 20;
@@ -38,13 +45,21 @@ const parserOf: typeof pg.types.getTypeParser = (oid: number, format?: unknown):
  */
 const sessionOptions = '-c idle_in_transaction_session_timeout=15s -c transaction_timeout=60s';
 
+/** So a statement that the server still works on is not taken for a dead line. */
+const defaultSilenceMilliseconds = 65_000;
+/** Where a line is idle the kernel asks the other side; a query that waits for its answer is such a line as well. */
+const keepAliveMilliseconds = 10_000;
+
 export function connectDatabase(options: DatabaseOptions): Db {
+  const { longestSilenceMilliseconds = defaultSilenceMilliseconds } = options;
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.poolSize,
     application_name: options.applicationName,
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
+    keepAliveInitialDelayMillis: keepAliveMilliseconds,
+    stream: () => socketThatEnds(longestSilenceMilliseconds),
     options: sessionOptions,
     types: { getTypeParser: parserOf },
   });
@@ -53,6 +68,18 @@ export function connectDatabase(options: DatabaseOptions): Db {
   pool.on('error', options.onIdleError);
   pool.on('connect', (client) => client.on('error', () => undefined));
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/**
+ * Not pg's `query_timeout`: that gives up on the query only and leaves its connection to the next one, which then waits
+ * behind it. This ends the connection, and with it all that waits on it.
+ */
+function socketThatEnds(longestSilenceMilliseconds: number): Socket {
+  const socket = new Socket();
+  return socket.setTimeout(longestSilenceMilliseconds, () => {
+    const silence = new Error(`the database has been silent for ${longestSilenceMilliseconds} ms`);
+    socket.destroy(Object.assign(silence, { code: 'ETIMEDOUT' }));
+  });
 }
 
 const codeOf = (error: unknown): string | undefined =>

@@ -21,7 +21,14 @@ const migratorFor = (db: Db): Migrator => new Migrator({ db, provider: { getMigr
 /** For a command that does one thing and ends. @throws StartupError where the database does not serve us */
 export async function withDatabase<T>(databaseUrl: string, command: Role, work: (db: Db) => Promise<T>): Promise<T> {
   const onIdleError = (): void => {};
-  const db = connectDatabase({ url: databaseUrl, poolSize: 2, applicationName: `athyper-${command}`, onIdleError });
+  const db = connectDatabase({
+    url: databaseUrl,
+    poolSize: 2,
+    applicationName: `athyper-${command}`,
+    onIdleError,
+    // A statement over a large log takes long, and somebody is watching.
+    longestSilenceMilliseconds: 0,
+  });
   try {
     return await work(db);
   } catch (error) {

@@ -41,6 +41,8 @@ export type PartsOptions = Readonly<{
   role: string;
   /** A process that runs loops listens for other processes' commits. */
   runsLoops: boolean;
+  /** After which a connection to PostgreSQL counts as dead, where that is not as long as statements may last. */
+  longestSilenceMilliseconds?: number | undefined;
   logger?: Logger;
 }>;
 
@@ -50,7 +52,8 @@ export function required(value: string | undefined, name: string): string {
   return value;
 }
 
-export function createParts(settings: Settings, { role, runsLoops, logger: given }: PartsOptions): Parts {
+export function createParts(settings: Settings, options: PartsOptions): Parts {
+  const { role, runsLoops, longestSilenceMilliseconds, logger: given } = options;
   const logger = given ?? createLogger({ level: settings.logLevel, role });
   const url = required(settings.databaseUrl, 'DATABASE_URL');
   const db = connectDatabase({
@@ -58,6 +61,7 @@ export function createParts(settings: Settings, { role, runsLoops, logger: given
     poolSize: settings.databasePoolSize,
     applicationName: `athyper-${role}`,
     onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection was lost'),
+    longestSilenceMilliseconds,
   });
   const listenUrl = runsLoops ? (settings.databaseDirectUrl ?? url) : undefined;
   const wakeUp = createWakeUp({ db, logger, listenUrl });

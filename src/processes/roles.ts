@@ -16,6 +16,12 @@ import { sampleMetrics } from './sampled-metrics.ts';
 import { startSubscriptions } from './subscriptions.ts';
 import { installTemporalRuntime, startWorker } from './worker.ts';
 
+/**
+ * Whoever calls the API, and Temporal with a step, has given up by then. The other roles have batches whose statements may
+ * last as long as the server lets them.
+ */
+const callersPatienceMilliseconds = 20_000;
+
 export type ServiceRole = 'api' | 'worker' | 'relay' | 'consumer' | 'all';
 
 /**
@@ -26,6 +32,7 @@ export async function startRole(role: ServiceRole, settings: Settings, logger?: 
   const parts = createParts(settings, {
     role,
     runsLoops: role === 'relay' || role === 'all',
+    longestSilenceMilliseconds: role === 'api' || role === 'worker' ? callersPatienceMilliseconds : undefined,
     ...(logger === undefined ? {} : { logger }),
   });
   const started: Running[] = [];

@@ -53,18 +53,15 @@ export type OrderReply = Readonly<{
   saga?: Readonly<{ workflowId: string; webUrl: string }>;
 }>;
 
-export async function createOrder(
-  client: HttpClient,
-  order: Readonly<{ quantity?: number; paymentMethod?: string; productId?: string }> = {},
-): Promise<string> {
-  const { quantity = 2, paymentMethod = 'pm_ok', productId = 'lamp' } = order;
-  const items = [{ productId, quantity, price: 1500 }];
-  const created = await client.post('/orders', {
-    customerId: 'c-1',
-    currency: 'EUR',
-    items,
-    paymentMethod,
-  });
+type OrderWishes = Readonly<{ quantity?: number; paymentMethod?: string; productId?: string }>;
+
+/** The body of `POST /orders`. */
+export function orderInput({ quantity = 2, paymentMethod = 'pm_ok', productId = 'lamp' }: OrderWishes): unknown {
+  return { customerId: 'c-1', currency: 'EUR', items: [{ productId, quantity, price: 1500 }], paymentMethod };
+}
+
+export async function createOrder(client: HttpClient, order: OrderWishes = {}): Promise<string> {
+  const created = await client.post('/orders', orderInput(order));
   if (created.status !== 201) throw new Error(`${created.status}: ${JSON.stringify(created.body)}`);
   return (created.body as OrderReply).orderId;
 }
@@ -78,10 +75,17 @@ export type CallbackBody = Readonly<{
   reason?: string;
 }>;
 
-/** The gateway's callback, signed by the reference implementation of Standard Webhooks. */
-export async function sendCallback(client: HttpClient, secret: string, callback: CallbackBody): Promise<Reply> {
+/**
+ * The gateway's callback, signed by the reference implementation of Standard Webhooks.
+ * @param id the same one again is the same callback again
+ */
+export async function sendCallback(
+  client: HttpClient,
+  secret: string,
+  callback: CallbackBody,
+  id = `msg_${randomUUID()}`,
+): Promise<Reply> {
   const body = JSON.stringify(callback);
-  const id = `msg_${randomUUID()}`;
   const now = new Date();
   return await client.post('/webhooks/payments', body, {
     'webhook-id': id,

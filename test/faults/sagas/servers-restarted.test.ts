@@ -1,15 +1,11 @@
 // PostgreSQL or Temporal goes away while sagas run, and comes back with its data.
 import { afterEach, expect, it } from 'vitest';
-import { findTemporalCli } from '../../../src/embedded/binaries/programs.ts';
-import { findFreePort } from '../../../src/embedded/children/free-port.ts';
-import { startTemporal, type RunningTemporal } from '../../../src/embedded/temporal-server.ts';
-import { startWatchdog, type Watchdog } from '../../../src/embedded/watchdog.ts';
 import { orderSagaId } from '../../../src/domain/saga-contract.ts';
 import { booksOf, expectBooksToBalance, runsOf } from '../../support/books.ts';
-import { createDataDirs } from '../../support/data-dirs.ts';
 import { createHttpClient, createOrder, type HttpClient } from '../../support/http-client.ts';
 import { submittedOf } from '../../support/liveness.ts';
 import { startOwnPostgres } from '../../support/own-postgres.ts';
+import { startOwnTemporal } from '../../support/own-temporal.ts';
 import { createRoleProcesses, type RoleProcesses } from '../../support/role-process.ts';
 import { eventually, metadata, startSagaService, type SagaService } from '../../support/saga-service.ts';
 
@@ -20,16 +16,6 @@ const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
 });
-
-function watchdogAndFolder(): Readonly<{ watchdog: Watchdog; folder: string }> {
-  const watchdog = startWatchdog(process.env);
-  const dataDirs = createDataDirs();
-  cleanUps.push(async () => {
-    await watchdog.release();
-    dataDirs.remove();
-  });
-  return { watchdog, folder: dataDirs.create('data') };
-}
 
 async function serviceWith(environment: Readonly<Record<string, string>>): Promise<SagaService> {
   const service = await startSagaService({ worker: false, relay: false, environment });
@@ -111,27 +97,9 @@ async function untilReady(client: HttpClient): Promise<void> {
 }
 
 it('Temporal, killed with -9, is away: orders are accepted, handlers run, and when it is back each has its saga, once', async () => {
-  const { watchdog, folder } = watchdogAndFolder();
-  const environment = process.env;
-  const cli = await findTemporalCli(environment['TEMPORAL_CLI'], { environment, report: () => undefined });
-  const port = await findFreePort();
-  const uiPort = await findFreePort([port]);
-  const start = async (): Promise<RunningTemporal> =>
-    await startTemporal({
-      cli,
-      folder,
-      durable: true,
-      port,
-      uiPort,
-      namespace: 'default',
-      // The relay registers what it needs.
-      searchAttributes: {},
-      environment,
-      adopt: watchdog.adopt,
-    });
-  let temporal = await start();
-  cleanUps.push(async () => await temporal.stop());
-  const service = await serviceWith({ TEMPORAL_ADDRESS: temporal.address, TEMPORAL_UI_URL: temporal.uiUrl });
+  const temporal = await startOwnTemporal();
+  cleanUps.push(temporal.remove);
+  const service = await serviceWith(temporal.environment);
   const roles = rolesFor(service);
   const api = await roles.start('api');
   const relay = await roles.startProgram('run-fault-relay.ts');
@@ -141,8 +109,7 @@ it('Temporal, killed with -9, is away: orders are accepted, handlers run, and wh
 
   const before = await submitMany(client, 12);
   await eventually(async () => ((await endedCount(service)) > 0 ? true : undefined));
-  process.kill(temporal.pid, 'SIGKILL');
-  await temporal.ended;
+  await temporal.kill();
   const callsBefore = startCalls();
 
   const during = await submitMany(client, 50);
@@ -172,7 +139,7 @@ it('Temporal, killed with -9, is away: orders are accepted, handlers run, and wh
   console.log(`${callsMeanwhile} start calls while Temporal was away`);
   expect(callsMeanwhile).toBeLessThanOrEqual(3);
   const back = performance.now();
-  temporal = await start();
+  await temporal.startAgain();
   const seconds = (): string => ((performance.now() - back) / 1000).toFixed(1);
   await eventually(async () => {
     const left = await waitingForTemporal(service);

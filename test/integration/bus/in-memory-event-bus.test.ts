@@ -1,12 +1,15 @@
 // The bus within one process.
 import { sql } from 'kysely';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { HandlerContext } from '../../../src/bus/event-bus.ts';
 import { InMemoryEventBus } from '../../../src/bus/in-memory-event-bus.ts';
-import type { StoredEvent } from '../../../src/domain/event.ts';
+import type { DomainEvent, StoredEvent } from '../../../src/domain/event.ts';
+import { connectDatabase, type Db } from '../../../src/platform/database.ts';
 import { busContract, type BusUnderTest } from '../../support/bus-contract.ts';
 import { effectsOf, recordEffect, recorder, tableOfEffects } from '../../support/effects.ts';
 import { made, newThing, startEventLog, storedAt, type EventLog } from '../../support/event-log.ts';
+import { createTestRelay, type TestRelay } from '../../support/relays.ts';
+import { startDatabaseProxy, type TcpProxy } from '../../support/tcp-proxy.ts';
 
 async function makeBus(log: EventLog): Promise<BusUnderTest> {
   const bus = new InMemoryEventBus({ db: log.db });
@@ -91,5 +94,68 @@ describe('a delivery in memory', () => {
     wake.resolve();
     expect(await late.promise).toBeInstanceOf(Error);
     expect(await effectsOf(log, event.aggregateId)).toEqual([]);
+  });
+
+  describe('while the database is away from the handlers', () => {
+    let relay: TestRelay;
+    let bus: InMemoryEventBus;
+    let proxy: TcpProxy;
+    let handlersDb: Db;
+    beforeEach(async () => {
+      const way = await startDatabaseProxy(log.url);
+      proxy = way.proxy;
+      handlersDb = connectDatabase({
+        url: way.url,
+        poolSize: 5,
+        applicationName: 'test',
+        onIdleError: () => undefined,
+      });
+      bus = new InMemoryEventBus({ db: handlersDb });
+      relay = createTestRelay(log, { deliver: async ({ event }) => await bus.deliver(event), mostAttempts: 2 });
+    });
+    afterEach(async () => {
+      await relay.stop();
+      await handlersDb.destroy();
+      await proxy.close();
+    });
+
+    const rounds = async (count: number): Promise<void> => {
+      while (count-- > 0) await relay.relay.processOutbox();
+    };
+    const deliveryOf = async ({ eventId }: DomainEvent) =>
+      await log.db
+        .selectFrom('outbox')
+        .select(['state', 'attempts', 'last_error as error'])
+        .where('id', '=', eventId)
+        .where('destination', '=', 'left')
+        .executeTakeFirstOrThrow();
+
+    it('burns no attempt, however often it is tried, and the effect comes once when it is back', async () => {
+      bus.subscribe('thing.made', recorder('one'), { name: 'one' });
+      bus.subscribe('thing.made', recorder('two'), { name: 'two' });
+      const event = made(newThing());
+      await log.store.append(event);
+      proxy.cut();
+      await rounds(5);
+      const away = await deliveryOf(event);
+      expect(away).toMatchObject({ state: 'pending', attempts: 0 });
+      expect(away.error).toMatch(/^UnavailableError: .*2 of 2 handlers failed \(one, two\)/);
+      expect(await effectsOf(log, event.aggregateId)).toEqual([]);
+      proxy.mend();
+      await rounds(1);
+      expect(await deliveryOf(event)).toMatchObject({ state: 'done', attempts: 1 });
+      expect(await effectsOf(log, event.aggregateId)).toHaveLength(2);
+    });
+
+    it('counts the attempt all the same where another handler has a fault of its own', async () => {
+      const isCut = async (_: DomainEvent, { tx }: HandlerContext): Promise<void> =>
+        void (await sql`select pg_terminate_backend(pg_backend_pid())`.execute(tx));
+      bus.subscribe('thing.made', isCut, { name: 'cut' });
+      bus.subscribe('thing.made', () => Promise.reject(new Error('its own')), { name: 'broken' });
+      const event = made(newThing());
+      await log.store.append(event);
+      await rounds(1);
+      expect(await deliveryOf(event)).toMatchObject({ state: 'pending', attempts: 1 });
+    });
   });
 });
