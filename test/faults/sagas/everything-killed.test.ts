@@ -38,7 +38,7 @@ async function startEverything(): Promise<
   const folder = mkdtempSync(join(tmpdir(), 'athyper-sagas-bundle-'));
   cleanUps.push(() => rmSync(folder, { recursive: true, force: true }));
   const bundle = { WORKFLOW_BUNDLE: join(folder, 'workflows.js') };
-  expect(await runMain(['bundle'], bundle)).toMatchObject({ code: 0 });
+  expect(await runMain(['bundle'], bundle, 120_000)).toMatchObject({ code: 0 });
   const service = await startSagaService({
     worker: false,
     relay: false,
