@@ -234,6 +234,21 @@ describe('a pending payment', () => {
     });
   });
 
+  it.each([
+    ['completed', ['payment.completed', 'payment.refunded']],
+    ['failed', ['payment.failed']],
+  ] as const)('that has %s before a cancellation is heard says so before it is undone', async (outcome, told) => {
+    const orderId = await service.submit({ paymentMethod: 'pm_pending' });
+    const paymentId = await waitingForPayment(orderId);
+    // The gateway knows; the word of it is still on its way when the saga is stopped.
+    const decided = { paymentId, orderId, amount: 3000, currency: 'EUR', outcome, reason: undefined };
+    await service.parts.unitOfWork(async ({ tx }) => await service.parts.gateway.acceptCallback(tx, decided));
+    await service.commands.cancel(orderId, 'changed my mind', 'customer', metadata);
+    expect(await service.ended(orderId)).toMatchObject({ status: 'cancelled' });
+    expect(await eventTypes(service, paymentId)).toEqual(told);
+    expect(await service.ledger(orderId)).toMatchObject(nothingHeld);
+  });
+
   it('is voided when the run is cancelled in Temporal, which then shows it as cancelled', async () => {
     const orderId = await service.submit({ paymentMethod: 'pm_pending' });
     await waitingForPayment(orderId);
