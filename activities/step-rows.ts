@@ -101,8 +101,11 @@ export async function writeResolution(
 }
 
 const mostAttempts = sql<number>`greatest(saga_steps.attempts, excluded.attempts)`;
+/** PostgreSQL's text holds no NUL, and an error of somebody else's may hold anything. */
 const messageOf = (error: unknown): string | null =>
-  error === undefined ? null : (error instanceof Error ? error.message : String(error)).slice(0, 500);
+  error === undefined
+    ? null
+    : (error instanceof Error ? error.message : String(error)).replaceAll('\u0000', '').slice(0, 500);
 
 /** An attempt that was given up on may fail long after another has succeeded: its word comes too late. */
 function settledBefore(state: StepState): readonly StepState[] {

@@ -25,7 +25,7 @@ import { runUntil } from './saga-scope.ts';
 /** Work that takes the options of its activity, and with them how patient it is. */
 export type Persistent<T> = (options: ActivityOptions) => Promise<T>;
 
-/** What a saga writes down about its parked steps. Both are retried until they work. */
+/** What a saga writes down about its parked steps: a note, retried for a while, and decisions, until it works. */
 export type ParkingRecords = Readonly<{
   parked(options: ActivityOptions, step: ParkedStep): Promise<void>;
   resolved(options: ActivityOptions, resolution: Resolution): Promise<void>;
@@ -87,10 +87,10 @@ export function createParking(
   };
   const decisions = createDecisions(board);
 
-  /** Shown by the run all the same, so a note that cannot be written holds up no retry. */
+  /** Shown by the run all the same, so a note that cannot be written holds up the retries no longer than a while. */
   async function noted(parked: ParkedStep): Promise<void> {
     try {
-      await records.parked(untilItWorks, parked);
+      await records.parked({ ...untilItWorks, scheduleToCloseTimeout: `${parkAfter} seconds` }, parked);
     } catch (error) {
       if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
       log.warn('a parked step was not noted', { step: parked.step, error: reasonOf(error) });

@@ -24,8 +24,13 @@ export type ResolveMessage = Readonly<{
 /** Type of the failure by which an undo, or a step that can only go forward, is refused: no fast retry will help. */
 export const refusedForGood = 'refused-for-good';
 
+/** What PostgreSQL cannot store (NUL, half a character) would be tried to write down for ever, and is no text. */
 const isText = (value: unknown, most: number): value is string =>
-  typeof value === 'string' && value.trim() !== '' && value.length <= most;
+  typeof value === 'string' &&
+  value.trim() !== '' &&
+  value.length <= most &&
+  value.isWellFormed() &&
+  !value.includes('\u0000');
 
 /** Of what somebody may have typed by hand. @returns the message, or in a sentence what is wrong with it */
 export function readResolveMessage(given: unknown): ResolveMessage | string {

@@ -1,9 +1,11 @@
 // What starts a refund of one payment: somebody asked for it, or money came that nobody wanted any more.
-import type { EventOf } from '../domain/catalogue.ts';
+import type { CatalogueEvent, EventOf } from '../domain/catalogue.ts';
 import { UnavailableError } from '../domain/errors.ts';
 import { causedBy, type StoredEvent } from '../domain/event.ts';
+import { sagaStreamId } from '../domain/ids.ts';
 import { Money } from '../domain/money.ts';
 import { orderSagaId, refundPaymentId, refundPaymentName, type RefundPaymentInput } from '../domain/saga-contract.ts';
+import type { EventStore } from '../event-store/event-store.ts';
 import { creationIn, searchAttributesOf, type Stream } from './order-run.ts';
 import { nothing, type SagaAction, type SagaRoute, type SagaRouteDeps } from './saga-route.ts';
 
@@ -28,15 +30,15 @@ export async function wasGivenUp({ store }: SagaRouteDeps, paymentId: string): P
 
 /**
  * All that the gateway holds of a payment goes back, unless the order was confirmed with it: then it is wanted, or its
- * cancellation refunds it.
+ * cancellation refunds it. What an operator has decided to leave stays as well.
  */
 export async function refundUnwanted(
   event: StoredEvent<EventOf<'payment.callback_received'>>,
-  { heldOf, limits }: SagaRouteDeps,
+  { store, heldOf, limits }: SagaRouteDeps,
   stream: Stream,
 ): Promise<SagaAction> {
   const { orderId, paymentId } = event.payload;
-  if (confirmedWith(stream) === paymentId) return nothing;
+  if (confirmedWith(stream) === paymentId || (await wasLeftByHand(store, orderId, paymentId))) return nothing;
   let held: number;
   try {
     held = await heldOf(paymentId);
@@ -56,6 +58,20 @@ export async function refundUnwanted(
     metadata: causedBy(event),
   };
   return startRefund(input, stream, `The gateway holds ${held} in minor units.`);
+}
+
+/**
+ * The saga knew of the money, and an operator has ended its refund: skipped, or settled by other means, which a gateway
+ * need not know of. Money that came only after such a word is not what it was about.
+ */
+async function wasLeftByHand(store: EventStore, orderId: string, paymentId: string): Promise<boolean> {
+  const payment = await store.getEvents(paymentId);
+  if (!payment.some(({ eventType }) => eventType === 'payment.completed')) return false;
+  const saga = (await store.getEvents(sagaStreamId(orderSagaId(orderId)))) as readonly StoredEvent<CatalogueEvent>[];
+  return saga.some(
+    ({ eventType, payload }) =>
+      eventType === 'saga.resolution_applied' && payload.step === 'charge' && payload.action !== 'retry',
+  );
 }
 
 function startRefund(input: RefundPaymentInput, stream: Stream, why: string): SagaAction {

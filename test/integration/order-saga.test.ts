@@ -145,19 +145,31 @@ describe('a refusal', () => {
     );
   });
 
-  it('of one line of several takes none of the others', async () => {
+  it.each([
+    ['is not known', 'nowhere', 'unknown-product'],
+    ['is short', 'rug', 'out-of-stock'],
+  ])('of a third line that %s takes none of the others', async (_, productId, code) => {
     await service.stock(10, 'shade');
-    const items = [
-      { productId: 'shade', quantity: 1, price: 100 },
-      { productId: 'lamp', quantity: 1, price: 100 },
-      { productId: 'nowhere', quantity: 1, price: 100 },
-    ];
+    await service.stock(0, 'rug');
+    const items = ['shade', 'lamp', productId].map((id) => ({ productId: id, quantity: 1, price: 100 }));
     const orderId = await service.submit({ items });
     expect(await service.ended(orderId)).toMatchObject({
-      failureReason: expect.stringMatching(/^unknown-product: /) as string,
+      failureReason: expect.stringMatching(new RegExp(`^${code}: `)) as string,
     });
-    expect(await service.ledger(orderId)).toMatchObject({ onHand: 15, reserved: 0 });
+    expect(await service.ledger(orderId)).toMatchObject({ onHand: 15, reserved: 0, captures: 0 });
     await service.stock(0, 'shade');
+  });
+
+  it('meets one of two orders that race for the last piece; the other has it', async () => {
+    await service.stock(1);
+    const items = [{ productId: 'lamp', quantity: 1, price: 100 }];
+    const orderIds = await Promise.all([1, 2].map(async () => await service.submit({ items })));
+    const ends = await Promise.all(orderIds.map(service.ended));
+    expect(ends.map(({ status }) => status).toSorted()).toEqual(['confirmed', 'failed']);
+    expect(ends.find(({ status }) => status === 'failed')?.failureReason).toMatch(/^out-of-stock: /);
+    const ledgers = await Promise.all(orderIds.map(service.ledger));
+    expect(ledgers.map(({ captures }) => captures)).toEqual(expect.arrayContaining([0, 1]));
+    expect(ledgers[0]).toMatchObject({ onHand: 0, reserved: 0 });
   });
 
   it('of the currency comes before any payment exists', async () => {

@@ -1,5 +1,6 @@
 // A parked step heals by itself, at the pace of the defaults: minutes, on the time-skipping server.
 import { activityInfo } from '@temporalio/activity';
+import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { DomainError, UnavailableError } from '../../src/domain/errors.ts';
 import { newId } from '../../src/domain/ids.ts';
@@ -58,15 +59,38 @@ describe('a parked step', () => {
     expect(seconds(events?.at(-1)) - seconds()).toBeGreaterThanOrEqual(100 + slowlyTried * 60);
   });
 
-  it('that was refused for good was parked at once, not tried fast', async () => {
+  it.each(['this card takes no refunds', 'words that PostgreSQL does not take: \u0000'])(
+    'that was refused for good was parked at once, not tried fast (%j)',
+    async (words) => {
+      const orderId = newId();
+      const seen: string[] = [];
+      refundBy(orderId, async () => {
+        seen.push(await statusOf(orderId));
+        if (seen.length === 1) throw new DomainError('refund-exceeds-held', words);
+      });
+      await run(orderId);
+      expect(seen).toEqual(['Compensating', 'NeedsAttention']);
+    },
+  );
+
+  it('that cannot be noted is tried all the same', async () => {
+    await sql`
+      create function take_no_note() returns trigger language plpgsql as $$ begin raise 'no note'; end $$`.execute(
+      service.parts.db,
+    );
+    await sql`
+      create trigger take_no_note before insert or update on saga_steps
+      for each row when (new.state = 'parked') execute function take_no_note()`.execute(service.parts.db);
     const orderId = newId();
-    const seen: string[] = [];
+    let asked = 0;
     refundBy(orderId, async () => {
-      seen.push(await statusOf(orderId));
-      if (seen.length === 1) throw new DomainError('refund-exceeds-held', 'this card takes no refunds');
+      asked += 1;
+      if (asked === 1) throw new DomainError('refund-exceeds-held', 'this card takes no refunds');
     });
     await run(orderId);
-    expect(seen).toEqual(['Compensating', 'NeedsAttention']);
+    await sql`drop function take_no_note cascade`.execute(service.parts.db);
+    expect(asked).toBe(2);
+    expect(await service.ledger(orderId)).toMatchObject({ net: 0, captures: 1, refunds: 1 });
   });
 
   it('is shown as parked while it is tried, forward too, and no longer than that', async () => {

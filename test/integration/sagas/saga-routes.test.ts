@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CatalogueEvent, EventOf, EventPayload, EventType } from '../../../src/domain/catalogue.ts';
 import { UnavailableError } from '../../../src/domain/errors.ts';
 import type { StoredEvent } from '../../../src/domain/event.ts';
-import { commandContext, newId } from '../../../src/domain/ids.ts';
+import { commandContext, newId, sagaStreamId } from '../../../src/domain/ids.ts';
 import { orderSagaId, paymentCallbackSignal, refundPaymentId } from '../../../src/domain/saga-contract.ts';
 import { loadOrder } from '../../../src/orders/order-repository.ts';
 import { PermanentDeliveryError } from '../../../src/outbox/delivery.ts';
@@ -81,6 +81,27 @@ describe('a payment’s callback', () => {
         },
       });
       expect(await onCallback(event, 0)).toEqual({ kind: 'nothing' });
+    },
+  );
+
+  it.each([
+    { action: 'retry', knewOfIt: true, kind: 'start' },
+    { action: 'skip', knewOfIt: true, kind: 'nothing' },
+    { action: 'settled', knewOfIt: true, kind: 'nothing' },
+    { action: 'skip', knewOfIt: false, kind: 'start' },
+  ] as const)(
+    'after an operator’s word about the undo ($action, of money that was known: $knewOfIt): $kind',
+    async ({ action, knewOfIt, kind }) => {
+      const [orderId, paymentId] = [await submitted(), newId()];
+      const workflowId = orderSagaId(orderId);
+      const charged = { paymentId, orderId, amount: 1500, currency: 'EUR', method: 'pm_pending' };
+      if (knewOfIt) await append('payment.completed', paymentId, 'payment', charged);
+      const said = { orderId, workflowId, step: 'charge', action, reference: 'ticket 1', resolvedBy: 'ada' };
+      await append('saga.resolution_applied', sagaStreamId(workflowId), 'saga', said);
+      const order = await loadOrder(shop.repository, orderId, commandContext(metadata));
+      order.markAsCancelled('changed my mind', 'customer');
+      await shop.repository.save(order);
+      expect(await onCallback(await callbackFor(orderId, paymentId), 1500)).toMatchObject({ kind });
     },
   );
 

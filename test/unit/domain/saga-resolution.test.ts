@@ -31,6 +31,9 @@ describe('what an operator has typed', () => {
     [{ step: 'charge', action: 'settled', reference: 7 }, /reference must be a text/],
     [{ step: 'charge', action: 'settled', reference: ' ' }, /reference must be a text/],
     [{ step: 'charge', action: 'settled', reference: 'x'.repeat(201) }, /reference must be a text/],
+    // Neither can be stored: written down for ever in vain, it would keep the saga from hearing anything else.
+    [{ step: 'charge', action: 'settled', reference: 'a\u0000b' }, /reference must be a text/],
+    [{ step: 'charge', action: 'settled', reference: 'a\ud800' }, /reference must be a text/],
   ])('%j is refused in a sentence', (given, sentence) => {
     expect(readResolveMessage(given)).toMatch(sentence);
   });
