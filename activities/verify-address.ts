@@ -3,6 +3,7 @@ import type { CatalogueEvent, EventOf } from '../src/domain/catalogue.ts';
 import type { EventContext, StoredEvent } from '../src/domain/event.ts';
 import { derivedId } from '../src/domain/ids.ts';
 import type { VerifyAddressActivities } from '../src/domain/user-verification.ts';
+import { userAggregate } from '../src/domain/user.ts';
 import type { EventStore } from '../src/event-store/event-store.ts';
 import type { RunUnitOfWork, UnitOfWork } from '../src/event-store/unit-of-work.ts';
 import type { Db } from '../src/platform/database.ts';
@@ -56,7 +57,7 @@ const ofUser = (
   { now, metadata }: EventContext,
 ): Pick<EventOf<'user.created'>, 'aggregateId' | 'aggregateType' | 'occurredAt' | 'metadata'> => ({
   aggregateId: userId,
-  aggregateType: 'user',
+  aggregateType: userAggregate,
   occurredAt: now(),
   metadata,
 });
