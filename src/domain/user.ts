@@ -1,6 +1,6 @@
 // The user aggregate, as a row with events: the row is the truth, and each change of it is an event as well. Decides only.
 import type { EventOf } from './catalogue.ts';
-import type { EventContext } from './event.ts';
+import type { DomainEvent, EventContext } from './event.ts';
 import { parseEmailAddress } from './user-address.ts';
 
 export const userAggregate = 'user';
@@ -32,6 +32,12 @@ export function changeEmail(user: User, newEmail: string, context: EventContext)
   const changed = { ...user, email: newEmail, version: user.version + 1 };
   const payload = { userId, oldEmail, newEmail };
   return { user: changed, event: { ...about(user, context), eventType: 'user.email_updated', payload } };
+}
+
+/** Of a user's stream: what happened since the user has its address of today, from the event that brought it on. */
+export function sinceLastAddress<E extends DomainEvent>(stream: readonly E[]): readonly E[] {
+  const brings = ({ eventType }: E): boolean => eventType === 'user.created' || eventType === 'user.email_updated';
+  return stream.slice(Math.max(stream.findLastIndex(brings), 0));
 }
 
 function mustBeParsed(email: string): void {
