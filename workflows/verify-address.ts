@@ -1,9 +1,10 @@
-// A new user's address: reminders until it is verified, or until it is too late.
+// A user's address: reminders until it is verified, replaced by another, or until it is too late.
 import { condition, defineSignal, proxyActivities, setHandler, type ActivityOptions } from '@temporalio/workflow';
 import {
   emailVerifiedSignal,
   verifyAddressPlan,
   type EmailVerified,
+  type VerificationOutcome,
   type VerifyAddressActivities,
   type VerifyAddressInput,
   type VerifyAddressResult,
@@ -21,7 +22,7 @@ const expireVerification = step('expireVerification', 'End the verification');
 
 type Progress = { verified: boolean; reminders: number };
 
-/** COMPLETED, verified or expired: whichever is in the user's stream. CANCELED through Temporal: nothing is to undo. */
+/** COMPLETED, verified, expired or superseded: whichever is in the user's stream. CANCELED through Temporal: nothing is to undo. */
 export async function verifyAddress(input: VerifyAddressInput): Promise<VerifyAddressResult> {
   const progress: Progress = { verified: false, reminders: 0 };
   const options = {
@@ -49,10 +50,9 @@ const nothingToUndo = async (): Promise<void> => {};
 
 async function untilVerified(
   saga: Saga<typeof verifyAddressPlan>,
-  { userId, email, limits, metadata }: VerifyAddressInput,
+  { limits, ...address }: VerifyAddressInput,
   progress: Progress,
 ): Promise<VerifyAddressResult> {
-  const address = { userId, email, metadata };
   const expiry = Date.now() + limits.expirySeconds * 1000;
   const isOver = (): boolean => progress.verified || Date.now() >= expiry;
   while (!isOver()) {
@@ -60,13 +60,26 @@ async function untilVerified(
     await condition(() => progress.verified || saga.stopRequested(), next, { summary: 'Wait for the verification' });
     saga.throwIfStopped();
     if (isOver()) break;
-    const reminder = (progress.reminders += 1);
+    const reminder = progress.reminders + 1;
     const remind = async () => await remindOfVerification(untilItWorks)({ ...address, reminder });
-    await saga.compensatable('remind', { do: remind, undo: nothingToUndo });
+    const reminded = await saga.compensatable('remind', { do: remind, undo: nothingToUndo });
+    // The other address has a run of its own, and this one's further reminders would reach somebody else.
+    if (reminded === 'superseded') return ended(saga, reminded, progress);
+    progress.reminders = reminder;
   }
   const status = progress.verified
     ? 'verified'
     : await saga.pivot('expire', async (patience) => await expireVerification(patience)(address));
-  saga.finish(status === 'verified' ? 'Confirmed' : 'Failed', `${status} after ${progress.reminders} reminders`);
-  return { status, reminders: progress.reminders };
+  return ended(saga, status, progress);
+}
+
+const wordFor = { verified: 'Confirmed', expired: 'Failed', superseded: 'Cancelled' } as const;
+
+function ended(
+  saga: Saga<typeof verifyAddressPlan>,
+  status: VerificationOutcome,
+  { reminders }: Progress,
+): VerifyAddressResult {
+  saga.finish(wordFor[status], `${status} after ${reminders} reminders`);
+  return { status, reminders };
 }

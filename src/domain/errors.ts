@@ -23,6 +23,8 @@ export const domainErrorCodes = [
   'payment-not-found',
   'payment-mismatch',
   'payment-closed',
+  'user-not-found',
+  'email-taken',
   'refund-exceeds-held',
   'cancellation-requested',
   'step-limit-exceeded',

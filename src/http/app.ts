@@ -12,6 +12,8 @@ import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
 import { createSagaResolutions } from '../sagas/saga-resolutions.ts';
 import type { SagaViews } from '../sagas/saga-view.ts';
+import type { UserCommands } from '../users/user-commands.ts';
+import type { UserRepository } from '../users/user-repository.ts';
 import { createEventsRouter } from './events-routes.ts';
 import { createHealthRouter, type MetricsText, type ReadinessChecks } from './health-routes.ts';
 import { createIdempotent } from './idempotency/idempotent.ts';
@@ -23,6 +25,7 @@ import { createOutboxRouter, type Destinations } from './outbox-routes.ts';
 import { createPaymentWebhookRouter } from './payment-webhook-routes.ts';
 import { createProductsRouter } from './products-routes.ts';
 import { createSagaResolveRouter } from './saga-resolve-routes.ts';
+import { createUsersRouter } from './users-routes.ts';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
 import { readBytes, readJson } from './protocol/body.ts';
 import { logRequests } from './protocol/log-requests.ts';
@@ -37,6 +40,8 @@ export type HttpDeps = Readonly<{
   orders: OrderCommands;
   orderQueries: OrderQueries;
   products: Products;
+  users: UserRepository;
+  userCommands: UserCommands;
   gateway: PaymentGateway;
   /** `whsec_` and then base64: signs the payment gateway's callbacks. */
   webhookSecret: string;
@@ -72,6 +77,7 @@ export function createApp(deps: HttpDeps): Express {
   app.use(createPaymentWebhookRouter({ callbacks: createPaymentCallbacks({ unitOfWork, gateway }), webhookSecret }));
   app.use(readJson);
   app.use(createProductsRouter(deps));
+  app.use(createUsersRouter({ ...deps, idempotent }));
   app.use(createOrdersRouter({ ...deps, idempotent }));
   app.use(createOrderChangesRouter({ ...deps, idempotent }));
   app.use(createOrderRefundsRouter({ ...deps, idempotent }));

@@ -70,6 +70,14 @@ export type Database = {
     reference: WithDefault<string | null>;
     created_at: WithDefault<Date>;
   };
+  users: {
+    user_id: string;
+    tenant_id: string;
+    email: string;
+    version: number;
+    created_at: WithDefault<Date>;
+    updated_at: WithDefault<Date>;
+  };
   saga_starts: SagaStartsTable;
   saga_steps: {
     workflow_id: string;

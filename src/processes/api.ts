@@ -9,6 +9,8 @@ import { listen } from '../platform/http-server.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { afterDeadLetter } from '../sagas/event-routes.ts';
 import { createSagaViews } from '../sagas/saga-view.ts';
+import { createUserCommands } from '../users/user-commands.ts';
+import { createUserRepository } from '../users/user-repository.ts';
 import { required, type Parts } from './parts.ts';
 
 const hour = 3_600_000;
@@ -16,6 +18,7 @@ const hour = 3_600_000;
 /** @throws StartupError where PORT is taken */
 export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<Running> {
   const { db, logger, store, unitOfWork, gateway, repository, settings, temporal } = parts;
+  const users = createUserRepository({ db, unitOfWork });
   const stopping = new AbortController();
   const app = createApp({
     stopping: stopping.signal,
@@ -32,6 +35,8 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     orders: createOrderCommands({ repository }),
     orderQueries: createOrderQueries(db),
     products: createProducts(db),
+    users,
+    userCommands: createUserCommands({ users }),
     webhookSecret: required(settings.paymentsWebhookSecret, 'PAYMENTS_WEBHOOK_SECRET'),
     sagaViews: createSagaViews({ db, client: temporal, uiUrl: uiUrlOf(parts), namespace: settings.temporalNamespace }),
   });

@@ -12,7 +12,7 @@ const both = [destinations.bus, destinations.temporal] as const;
 
 const routes = {
   'user.created': both,
-  'user.email_updated': busOnly,
+  'user.email_updated': both,
   'user.email_verified': both,
   'user.verification_reminder_due': busOnly,
   'user.verification_expired': busOnly,

@@ -8,11 +8,12 @@ import {
   onResolutionRequested,
 } from './order-saga-routes.ts';
 import { onRefundRequested } from './refund-routes.ts';
-import { onEmailVerified, onUserCreated } from './verify-address-routes.ts';
+import { onEmailUpdated, onEmailVerified, onUserCreated } from './verify-address-routes.ts';
 import type { SagaRoute } from './saga-route.ts';
 
 export const sagaRoutes: { readonly [N in SagaEventType]: SagaRoute<N> } = {
   'user.created': onUserCreated,
+  'user.email_updated': onEmailUpdated,
   'user.email_verified': onEmailVerified,
   'order.submitted': onOrderSubmitted,
   'order.cancellation_requested': onCancellationRequested,

@@ -17,7 +17,7 @@ import {
   untilPending,
   type SagaService,
 } from '../support/saga-service.ts';
-import { createUser, verifyEmail } from '../support/users.ts';
+import { changeEmail, createUser, verifyEmail } from '../support/users.ts';
 
 /** @returns the workflow id of the run whose history is the path's */
 export type SagaPath = (service: SagaService) => Promise<string>;
@@ -203,6 +203,11 @@ export const sagaPaths: Readonly<Record<string, SagaPath>> = {
     const userId = await createUser(service);
     await eventually(async () => ((await eventTypes(service, userId)).includes(reminderDue) ? true : undefined));
     await verifyEmail(service, userId);
+    return verifyAddressId(userId);
+  },
+  'address-superseded': async (service) => {
+    const userId = await createUser(service);
+    await changeEmail(service, userId);
     return verifyAddressId(userId);
   },
   'address-expired': async (service) => verifyAddressId(await createUser(service)),

@@ -1,4 +1,4 @@
-// The business parts on a database of their own: orders, stock and payments, without Temporal and without a relay.
+// The business parts on a database of their own: orders, stock, payments and users, without Temporal and without a relay.
 import { catalogue } from '../../src/domain/catalogue.ts';
 import type { EventMetadata } from '../../src/domain/event.ts';
 import { commandContext, newId } from '../../src/domain/ids.ts';
@@ -13,6 +13,8 @@ import { createLedgerGateway } from '../../src/payments/ledger-gateway.ts';
 import type { PaymentGateway } from '../../src/payments/payment-gateway.ts';
 import { connectDatabase, type Db } from '../../src/platform/database.ts';
 import { eventRoutes } from '../../src/sagas/event-routes.ts';
+import { createUserCommands, type UserCommands } from '../../src/users/user-commands.ts';
+import { createUserRepository, type UserRepository } from '../../src/users/user-repository.ts';
 import { createTestDatabase } from './database.ts';
 
 export const tenantId = 'default';
@@ -27,6 +29,8 @@ export type Shop = Readonly<{
   queries: OrderQueries;
   products: Products;
   gateway: PaymentGateway;
+  users: UserRepository;
+  userCommands: UserCommands;
   stop(): Promise<void>;
 }>;
 
@@ -51,6 +55,7 @@ export function openShop(url: string): Shop {
   const store = new PgEventStore({ db, codec, routes: eventRoutes, onCommitted });
   const unitOfWork = createUnitOfWork({ db, store, onCommitted });
   const repository = createOrderRepository({ store, unitOfWork });
+  const users = createUserRepository({ db, unitOfWork });
   return {
     db,
     store,
@@ -60,6 +65,8 @@ export function openShop(url: string): Shop {
     queries: createOrderQueries(db),
     products: createProducts(db),
     gateway: createLedgerGateway(db),
+    users,
+    userCommands: createUserCommands({ users }),
     stop: async () => await db.destroy(),
   };
 }

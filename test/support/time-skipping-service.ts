@@ -18,8 +18,8 @@ const verification: VerificationLimits = { reminderSeconds: 86_400, expirySecond
 export type TimeSkippingService = Readonly<{
   environment: TestWorkflowEnvironment;
   service: SagaService;
-  /** Brings the aggregate's event of this type to its sagas, as the relay does. */
-  deliver(aggregateId: string, eventType: string): Promise<DeliveryOutcome>;
+  /** Brings the aggregate's event of this type, or id, to its sagas, as the relay does. */
+  deliver(aggregateId: string, event: string): Promise<DeliveryOutcome>;
   stop(): Promise<void>;
 }>;
 
@@ -39,9 +39,11 @@ export async function startTimeSkippingService(limits = defaultLimits): Promise<
   return {
     environment,
     service,
-    async deliver(aggregateId, eventType) {
-      const event = (await store.getEvents(aggregateId)).find((stored) => stored.eventType === eventType);
-      if (event === undefined) throw new Error(`${aggregateId} has no ${eventType}`);
+    async deliver(aggregateId, wanted) {
+      const event = (await store.getEvents(aggregateId)).find(
+        ({ eventType, eventId }) => eventType === wanted || eventId === wanted,
+      );
+      if (event === undefined) throw new Error(`${aggregateId} has no ${wanted}`);
       return await route({ event, attempts: 1, redelivered: false });
     },
     async stop() {

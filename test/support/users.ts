@@ -3,9 +3,9 @@ import type { CatalogueEvent, EventPayload } from '../../src/domain/catalogue.ts
 import { newId } from '../../src/domain/ids.ts';
 import { metadata, type SagaService } from './saga-service.ts';
 
-const email = 'ada@example.com';
+export const email = 'ada@example.com';
 
-type Happened = 'user.created' | 'user.email_verified';
+type Happened = 'user.created' | 'user.email_updated' | 'user.email_verified';
 
 async function append<N extends Happened>(
   { parts }: SagaService,
@@ -33,4 +33,11 @@ export async function createUser(service: SagaService): Promise<string> {
 
 export async function verifyEmail(service: SagaService, userId: string, address = email): Promise<void> {
   await append(service, userId, 'user.email_verified', { userId, email: address });
+}
+
+export const newEmail = 'lovelace@example.com';
+/** @returns the id of the event, which is in the id of the saga of the new address */
+export async function changeEmail(service: SagaService, userId: string, to = newEmail, from = email): Promise<string> {
+  await append(service, userId, 'user.email_updated', { userId, oldEmail: from, newEmail: to });
+  return (await service.parts.store.getEvents(userId)).at(-1)?.eventId ?? '';
 }

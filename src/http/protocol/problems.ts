@@ -68,6 +68,7 @@ function statusOf(code: DomainErrorCode): 404 | 409 | 422 {
     case 'item-not-found':
     case 'product-not-found':
     case 'payment-not-found':
+    case 'user-not-found':
       return 404;
     case 'order-not-draft':
     case 'order-not-submitted':
@@ -76,6 +77,7 @@ function statusOf(code: DomainErrorCode): 404 | 409 | 422 {
     case 'stock-below-reserved':
     case 'reservation-gone':
     case 'payment-closed':
+    case 'email-taken':
     case 'cancellation-requested':
     case 'saga-ended':
     case 'step-not-parked':

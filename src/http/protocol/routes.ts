@@ -13,7 +13,7 @@ export type Exchange = Readonly<{
 }>;
 export type Handler = (exchange: Exchange) => Promise<Answer>;
 
-type Methods = Readonly<{ get?: Handler; put?: Handler; post?: RequestHandler; delete?: Handler }>;
+type Methods = Readonly<{ get?: Handler; put?: Handler; patch?: Handler; post?: RequestHandler; delete?: Handler }>;
 
 /**
  * All methods of one path. A `post` is a RequestHandler, because it has to come from `idempotent`, or say why not by
@@ -23,6 +23,7 @@ export function serve(router: Router, path: string, methods: Methods): void {
   const route = router.route(path);
   if (methods.get !== undefined) route.get(respond(methods.get));
   if (methods.put !== undefined) route.put(respond(methods.put));
+  if (methods.patch !== undefined) route.patch(respond(methods.patch));
   if (methods.post !== undefined) route.post(methods.post);
   if (methods.delete !== undefined) route.delete(respond(methods.delete));
   const names = Object.keys(methods).map((name) => name.toUpperCase());

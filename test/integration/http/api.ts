@@ -17,6 +17,8 @@ import { createOrderRepository } from '../../../src/orders/order-repository.ts';
 import { createLedgerGateway } from '../../../src/payments/ledger-gateway.ts';
 import { connectDatabase, type Db } from '../../../src/platform/database.ts';
 import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
+import { createUserCommands } from '../../../src/users/user-commands.ts';
+import { createUserRepository } from '../../../src/users/user-repository.ts';
 import { createTestDatabase } from '../../support/database.ts';
 
 export const webhookSecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
@@ -62,6 +64,7 @@ function compose(db: Db, lines: string[]): HttpDeps {
   const store = new PgEventStore({ db, codec: createEventCodec(catalogue), routes: {}, onCommitted });
   const unitOfWork = createUnitOfWork({ db, store, onCommitted });
   const repository = createOrderRepository({ store, unitOfWork });
+  const users = createUserRepository({ db, unitOfWork });
   const linkToRun = (workflowId: string) => ({ workflowId, webUrl: `http://temporal.test/workflows/${workflowId}` });
   return {
     logger: pino({ level: 'info' }, { write: (line) => void lines.push(line) }),
@@ -71,6 +74,8 @@ function compose(db: Db, lines: string[]): HttpDeps {
     orders: createOrderCommands({ repository }),
     orderQueries: createOrderQueries(db),
     products: createProducts(db),
+    users,
+    userCommands: createUserCommands({ users }),
     gateway: createLedgerGateway(db),
     webhookSecret,
     sagaViews: {

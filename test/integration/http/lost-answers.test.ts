@@ -36,6 +36,25 @@ test('an order is made once', async () => {
   expect(await eventTypes(api, made[0] ?? '')).toEqual(['order.created', 'order.item_added']);
 });
 
+test('a user is made once, and the repeat is told of it and not that the address is taken', async () => {
+  const body = { email: 'lost@example.com' };
+  proxy.loseAnswerTo('commit');
+  expectProblem(await post('/users', 'user', body), 503, 'unavailable');
+  const [made] = await api.db.selectFrom('users').select('user_id').where('email', '=', body.email).execute();
+  expect(await post('/users', 'user', body)).toMatchObject({ status: 201, body: { userId: made?.user_id, ...body } });
+  expect(await eventTypes(api, made?.user_id ?? '')).toEqual(['user.created']);
+});
+
+test('an address is changed once, also without a key', async () => {
+  const made = await post('/users', 'to-change', { email: 'before@example.com' });
+  const { userId } = made.body as { userId: string };
+  const change = async () => await api.call('PATCH', `/users/${userId}`, { body: { email: 'after@example.com' } });
+  proxy.loseAnswerTo('commit');
+  expectProblem(await change(), 503, 'unavailable');
+  expect(await change()).toMatchObject({ status: 200, body: { userId, email: 'after@example.com' } });
+  expect(await eventTypes(api, userId)).toEqual(['user.created', 'user.email_updated']);
+});
+
 test('an order is submitted once, and the repeat is no refusal', async () => {
   const orderId = await makeOrder(api);
   proxy.loseAnswerTo('commit');

@@ -1,4 +1,4 @@
-// Migrations over a database that has lived: orders of every kind, money, stock, deliveries in every state.
+// Migrations over a database that has lived: orders of every kind, money, stock, users, deliveries in every state.
 import { sql } from 'kysely';
 import { expect, it } from 'vitest';
 import { newId } from '../../../src/domain/ids.ts';
@@ -51,6 +51,7 @@ async function fill(url: string): Promise<void> {
     await shop.products.put(tenantId, 'lamp', { name: 'Lamp', onHand: 100 });
     for (const end of ends) await orderThatIs(shop, end);
     await payments(shop);
+    await shop.userCommands.create({ email: 'ada@example.com' }, metadata);
     const sales = createSubscription(shop, productSalesSubscription);
     await eventually(async () => {
       await sales.runOnce();

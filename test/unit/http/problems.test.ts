@@ -5,7 +5,13 @@ import { problemAnswer, problemOf } from '../../../src/http/protocol/problems.ts
 test('every code of the domain has a status that says who must change what', () => {
   const statuses = Object.groupBy(domainErrorCodes, (code) => String(problemOf(new DomainError(code, 'why')).status));
   expect(Object.keys(statuses)).toEqual(['404', '409', '422']);
-  expect(statuses['404']).toEqual(['order-not-found', 'item-not-found', 'product-not-found', 'payment-not-found']);
+  expect(statuses['404']).toEqual([
+    'order-not-found',
+    'item-not-found',
+    'product-not-found',
+    'payment-not-found',
+    'user-not-found',
+  ]);
   expect(statuses['409']).toEqual(expect.arrayContaining(['order-not-draft', 'order-ended', 'stock-below-reserved']));
   expect(statuses['422']).toEqual(expect.arrayContaining(['order-empty', 'out-of-stock', 'payment-mismatch']));
 });
