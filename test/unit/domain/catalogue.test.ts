@@ -105,6 +105,7 @@ describe('the routing table', () => {
     const toTemporal = types.filter((type) => eventRoutes[type].includes('temporal'));
     expect(toTemporal).toEqual([
       'user.created',
+      'user.email_updated',
       'user.email_verified',
       'order.submitted',
       'order.cancellation_requested',
