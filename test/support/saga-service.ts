@@ -40,6 +40,7 @@ export type ServiceOptions = Readonly<{
 /** Run before the real thing, in the worker's steps only; a throw takes its place. Unset: nothing happens. */
 export type StepFaults = {
   unitOfWork?: () => Promise<void>;
+  afterUnitOfWork?: () => Promise<void>;
   capture?: () => Promise<void>;
   afterCapture?: () => Promise<void>;
   refund?: () => Promise<void>;
@@ -141,7 +142,9 @@ function withFaults(parts: Parts, faults: StepFaults): Parts {
     ...parts,
     unitOfWork: async (work) => {
       await faults.unitOfWork?.();
-      return await unitOfWork(work);
+      const result = await unitOfWork(work);
+      await faults.afterUnitOfWork?.();
+      return result;
     },
     gateway: {
       ...gateway,
