@@ -2,6 +2,7 @@
 import type { Client } from '@temporalio/client';
 import { catalogue, type CatalogueEvent } from '../domain/catalogue.ts';
 import type { SagaLimits } from '../domain/saga-contract.ts';
+import type { VerificationLimits } from '../domain/user-verification.ts';
 import { createEventCodec, type EventCodec } from '../event-store/event-codec.ts';
 import { PgEventStore, type EventStore } from '../event-store/event-store.ts';
 import { createUnitOfWork, type RunUnitOfWork } from '../event-store/unit-of-work.ts';
@@ -32,6 +33,7 @@ export type Parts = Readonly<{
   metricsRegistry: MetricsRegistry;
   observers: Observers;
   limits: SagaLimits;
+  verification: VerificationLimits;
   /** Connected at its first call. */
   temporal: Client;
   close(): Promise<void>;
@@ -92,6 +94,10 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
       paymentDeadlineSeconds: settings.paymentDeadlineSeconds,
       parkAfterSeconds: settings.parkAfterSeconds,
       parkedRetrySeconds: settings.parkedRetrySeconds,
+    },
+    verification: {
+      reminderSeconds: settings.verificationReminderSeconds,
+      expirySeconds: settings.verificationExpirySeconds,
     },
     temporal,
     async close() {

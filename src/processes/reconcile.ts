@@ -5,9 +5,11 @@ import { createOrderCommands } from '../orders/order-commands.ts';
 import { compareAttention, compareDeliveries } from '../reconcile/compare-deliveries.ts';
 import { compareLedger } from '../reconcile/compare-ledger.ts';
 import { comparePayments } from '../reconcile/compare-payments.ts';
+import { compareRefunds } from '../reconcile/compare-refunds.ts';
 import { compareReservations } from '../reconcile/compare-reservations.ts';
 import { compareRows } from '../reconcile/compare-rows.ts';
 import { compareSagas } from '../reconcile/compare-sagas.ts';
+import { compareVerifications } from '../reconcile/compare-verifications.ts';
 import { reconcile, type Comparisons, type ReconcileOptions } from '../reconcile/reconcile.ts';
 import { lineOf } from '../reconcile/report.ts';
 import { eventRoutes } from '../sagas/event-routes.ts';
@@ -23,16 +25,19 @@ export const defaultGraceSeconds = 60;
  * is refused instead of fulfilled late; then sagas, and then the money of orders that have ended.
  */
 function comparisonsOf(parts: Parts): Comparisons {
-  const { db, store, codec, unitOfWork, gateway, temporal, settings, repository, limits } = parts;
+  const { db, store, codec, unitOfWork, gateway, temporal, settings, repository, limits, verification } = parts;
   const taskQueue = settings.temporalTaskQueue;
   const runs = createSagaRuns({ client: temporal, taskQueue });
   const client = createSagaClient({ client: temporal, taskQueue });
+  const restarts = { runs, client, starts: createSagaStarts(db) };
   const orders = createOrderCommands({ repository });
   return {
     rows: compareRows({ db, store, codec }),
     reservations: compareReservations({ db, store, unitOfWork, runs }),
-    sagas: compareSagas({ db, store, runs, client, starts: createSagaStarts(db), orders, limits }),
-    payments: comparePayments({ db, store, unitOfWork, gateway }),
+    sagas: compareSagas({ ...restarts, db, store, orders, limits }),
+    refunds: compareRefunds({ ...restarts, db, store, gateway, limits }),
+    verifications: compareVerifications({ ...restarts, db, store, verification }),
+    payments: comparePayments({ db, store, unitOfWork, gateway, runs }),
     ledger: compareLedger({ db }),
     deliveries: compareDeliveries({ db, routes: eventRoutes }),
     attention: compareAttention({ runs }),

@@ -125,11 +125,7 @@ const temporalAnswers =
   };
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */
-function sagaDeliveries({ temporal, settings, store, db, gateway, limits }: Parts): Deliver {
-  const verification = {
-    reminderSeconds: settings.verificationReminderSeconds,
-    expirySeconds: settings.verificationExpirySeconds,
-  };
+function sagaDeliveries({ temporal, settings, store, db, gateway, limits, verification }: Parts): Deliver {
   const client = createSagaClient({ client: temporal, taskQueue: settings.temporalTaskQueue });
   const heldOf = async (paymentId: string): Promise<number> => heldBy(await gateway.get(paymentId));
   const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits, verification, heldOf });

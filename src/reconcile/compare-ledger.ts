@@ -102,8 +102,14 @@ async function* compareReservationStates(db: Db, scope: Scope): AsyncGenerator<D
       where orders.order_id > ${after}::uuid
         and (${since}::int is null or orders.updated_at > now() - make_interval(hours => ${since}::int))
         and orders.updated_at < now() - make_interval(secs => ${scope.graceSeconds})
+        -- What an operator has settled by hand has a reference, and is not for us.
+        and reservations.settled_by_hand is null
         -- A refund puts the goods back before its order is cancelled, and held ones are the sweep's.
         and (status = 'confirmed' and not cancellation_requested and coalesce(state, 'none') not in ('consumed', 'held')
+            and not exists (
+              select from events
+              where events.aggregate_id = orders.order_id::text and events.event_type = 'order.refund_requested'
+                and state = 'released' and (events.payload ->> 'restock')::boolean)
           or status in ('failed', 'cancelled') and state = 'consumed')
       order by orders.order_id
       limit ${limit}`.execute(db);

@@ -1,31 +1,23 @@
-// Orders that wait for a saga's run which is gone: terminated, timed out, its history deleted, or never started. Mended
-// by another run, whose steps find what the first one did.
+// Orders that wait for a saga's run which is gone: the order's own, or the refund of a confirmed one that is cancelled.
 import { sql } from 'kysely';
 import { refundOrderId, orderSagaId, type OrderSagaInput, type SagaLimits } from '../domain/saga-contract.ts';
 import type { EventStore } from '../event-store/event-store.ts';
 import type { OrderCommands } from '../orders/order-commands.ts';
 import type { Db } from '../platform/database.ts';
-import type { SagaClient, SagaStartRequest } from '../sagas/saga-client.ts';
+import type { SagaStartRequest } from '../sagas/saga-client.ts';
 import { orderSagaStart, refundOrderStart } from '../sagas/order-saga-routes.ts';
-import type { SagaRun, SagaRuns } from '../sagas/saga-runs.ts';
-import type { SagaStarts } from '../sagas/saga-starts.ts';
-import { beforeAllIds, inPages, type Comparison, type Difference, type Mended, type Scope } from './difference.ts';
+import type { SagaRun } from '../sagas/saga-runs.ts';
+import { beforeAllIds, inPages, type Comparison, type Scope } from './difference.ts';
+import { findLost, type LostRunDeps, type Wanted, type WantedRun } from './lost-run.ts';
 import { readOrder, type OrderFacts } from './order-facts.ts';
 
-export type SagaComparisonDeps = Readonly<{
-  db: Db;
-  store: EventStore;
-  runs: SagaRuns;
-  client: SagaClient;
-  starts: SagaStarts;
-  orders: Pick<OrderCommands, 'cancel'>;
-  limits: SagaLimits;
-}>;
-
-/** A saga that has been lost so often has something wrong that another run does not mend. */
-const mostRepairs = 5;
-/** Of the half minute that a claim lasts, the part in which Temporal may still be called. */
-const callWithinMilliseconds = 15_000;
+export type SagaComparisonDeps = LostRunDeps &
+  Readonly<{
+    db: Db;
+    store: EventStore;
+    orders: Pick<OrderCommands, 'cancel'>;
+    limits: SagaLimits;
+  }>;
 
 type Saga = Readonly<{
   kind: 'saga-gone' | 'refund-gone';
@@ -33,7 +25,9 @@ type Saga = Readonly<{
   startedBy: 'order.submitted' | 'order.cancellation_requested';
   /** The part of the orders that has such a saga under way; by the row, so only a suspicion. */
   rows: 'submitted' | 'to-refund';
+  right: string;
   waits: (order: OrderFacts) => boolean;
+  startOf: (order: OrderFacts, limits: SagaLimits) => Pick<Wanted, 'eventId' | 'request'> | undefined;
 }>;
 
 const sagas: readonly Saga[] = [
@@ -42,48 +36,39 @@ const sagas: readonly Saga[] = [
     workflowIdOf: orderSagaId,
     startedBy: 'order.submitted',
     rows: 'submitted',
+    right: 'another run brings the order to its end',
     waits: ({ state }) => state.status === 'submitted',
+    startOf: repairStart,
   },
   {
     kind: 'refund-gone',
     workflowIdOf: refundOrderId,
     startedBy: 'order.cancellation_requested',
     rows: 'to-refund',
+    right: 'another run refunds the order',
     waits: ({ state }) => state.status === 'confirmed' && state.cancellation !== undefined,
+    startOf: ({ cancellation, state }, limits) =>
+      cancellation && {
+        eventId: cancellation.eventId,
+        request: refundOrderStart(cancellation, state.customerId, limits),
+      },
   },
 ];
 
 export const compareSagas = (deps: SagaComparisonDeps): Comparison =>
   async function* find(scope) {
-    for (const saga of sagas) yield* compareKind(deps, saga, scope);
+    for (const saga of sagas) yield* findLost(deps, readWanted(deps, saga, scope), scope);
   };
 
 type OrderRow = Readonly<{ key: string; tenantId: string; repairs: number }>;
 
-async function* compareKind(deps: SagaComparisonDeps, saga: Saga, scope: Scope): AsyncGenerator<Difference> {
+async function* readWanted(deps: SagaComparisonDeps, saga: Saga, scope: Scope): AsyncGenerator<readonly WantedRun[]> {
   const pages = inPages(
     scope,
     beforeAllIds,
     async (after, limit) => await readRows(deps.db, saga, scope, after, limit),
   );
-  for await (const page of pages) {
-    const running = await deps.runs.runningAmong(page.map(({ key }) => saga.workflowIdOf(key)));
-    for (const row of page.filter(({ key }) => !running.has(saga.workflowIdOf(key)))) {
-      const workflowId = saga.workflowIdOf(row.key);
-      const run = await deps.runs.look(workflowId);
-      if (!isGone(run, scope)) continue;
-      const order = await readOrder(deps.store, row.key);
-      if (order === undefined || !saga.waits(order)) continue;
-      const isHopeless = row.repairs >= mostRepairs;
-      yield {
-        kind: saga.kind,
-        ids: { order: row.key, workflow: workflowId, tenant: row.tenantId },
-        is: `the order is ${order.state.status} and its run ${run.state === 'closed' ? `is ${run.status}` : 'is not there'}${isHopeless ? ` after ${row.repairs} repairs` : ''}`,
-        right: saga.kind === 'saga-gone' ? 'another run brings the order to its end' : 'another run refunds the order',
-        ...(isHopeless ? {} : { mend: async () => await startAgain(deps, saga, row, scope) }),
-      };
-    }
-  }
+  for await (const page of pages) yield page.map((row) => wantedBy(deps, saga, row));
 }
 
 /** A start that is not delivered yet, or is a dead letter, is the relay's: it would start the first run. */
@@ -113,62 +98,46 @@ async function readRows(
   return rows;
 }
 
-/** One that was ended just now may have a step's attempt under way, which ends within its ten seconds. */
-function isGone(run: SagaRun, { graceSeconds }: Scope): boolean {
-  if (run.state !== 'closed') return run.state === 'none';
-  return run.closedAt === undefined || Date.now() - run.closedAt.getTime() >= graceSeconds * 1000;
-}
-
-/**
- * Ended before the start: the claim runs out and the next one tries again. After it: the run lives, and nothing is left
- * to mend. Two at once: one has the claim; and a run too many would find everything done, and change nothing.
- */
-async function startAgain(deps: SagaComparisonDeps, saga: Saga, row: OrderRow, scope: Scope): Promise<Mended> {
-  const { runs, client, starts, store } = deps;
-  const workflowId = saga.workflowIdOf(row.key);
-  const began = performance.now();
-  const before = await readOrder(store, row.key);
-  if (before?.submitted === undefined || !saga.waits(before)) return 'over';
-  const cause = (saga.kind === 'saga-gone' ? before.submitted : before.cancellation)?.eventId ?? '';
-  if (!(await starts.claimRepair(workflowId, row.key, cause))) return 'left';
-  const run = await runs.look(workflowId);
-  if (!isGone(run, scope)) return 'over';
-  if (saga.kind === 'saga-gone') await recordCancellation(deps, workflowId, row, before, run);
-  const order = await readOrder(store, row.key);
-  if (order === undefined || !saga.waits(order)) return 'over';
-  const request = requestOf(deps, saga, order);
-  if (request === undefined || performance.now() - began > callWithinMilliseconds) return 'left';
-  await starts.markRepaired(workflowId, await client.start(request));
-  return 'mended';
+function wantedBy(deps: SagaComparisonDeps, saga: Saga, row: OrderRow): WantedRun {
+  const { key: orderId, tenantId, repairs } = row;
+  const workflowId = saga.workflowIdOf(orderId);
+  return {
+    kind: saga.kind,
+    workflowId,
+    aggregateId: orderId,
+    ids: { order: orderId, workflow: workflowId, tenant: tenantId },
+    repairs,
+    async look() {
+      const order = await readOrder(deps.store, orderId);
+      if (order === undefined || !saga.waits(order)) return undefined;
+      const start = saga.startOf(order, deps.limits);
+      return start && { is: `the order is ${order.state.status}`, right: saga.right, ...start };
+    },
+    async prepare(run) {
+      if (saga.kind === 'saga-gone') await recordCancellation(deps, workflowId, row, run);
+    },
+  };
 }
 
 /** Asked for in Temporal, it is in no stream yet, and the new run would not know of it: the stream decides from now on. */
 async function recordCancellation(
-  { runs, orders }: SagaComparisonDeps,
+  { runs, orders, store }: SagaComparisonDeps,
   workflowId: string,
-  row: OrderRow,
-  { state }: OrderFacts,
+  { key: orderId, tenantId }: OrderRow,
   run: SagaRun,
 ): Promise<void> {
-  if (state.cancellation !== undefined || run.state !== 'closed') return;
+  const order = await readOrder(store, orderId);
+  if (order?.state.status !== 'submitted' || order.state.cancellation !== undefined || run.state !== 'closed') return;
   if (!(await runs.wasCancelRequested(workflowId, run.runId))) return;
-  await orders.cancel(row.key, 'cancelled in Temporal', 'operator', { tenantId: row.tenantId, userId: 'reconcile' });
+  await orders.cancel(orderId, 'cancelled in Temporal', 'operator', { tenantId, userId: 'reconcile' });
 }
 
-function requestOf({ limits }: SagaComparisonDeps, saga: Saga, order: OrderFacts): SagaStartRequest | undefined {
-  const { submitted, cancellation, state } = order;
-  if (saga.kind === 'refund-gone') {
-    return cancellation && { ...refundOrderStart(cancellation, state.customerId, limits), isRepair: true };
-  }
+function repairStart({ submitted, cancellation }: OrderFacts, limits: SagaLimits): ReturnType<Saga['startOf']> {
   if (submitted === undefined) return undefined;
-  const request = orderSagaStart(submitted, limits);
+  const start: SagaStartRequest = orderSagaStart(submitted, limits);
   const repair: OrderSagaInput['repair'] = {
     cancellation: cancellation && { eventId: cancellation.eventId, ...cancellation.payload },
   };
-  return {
-    ...request,
-    input: { ...(request.input as OrderSagaInput), repair },
-    summary: `Repair: ${request.summary}`,
-    isRepair: true,
-  };
+  const input = { ...(start.input as OrderSagaInput), repair };
+  return { eventId: submitted.eventId, request: { ...start, input, summary: `Repair: ${start.summary}` } };
 }

@@ -17,7 +17,8 @@ export type DifferenceKind =
   | 'reservation-held'
   | 'reservation-state'
   | 'saga-gone'
-  | 'stock-counter';
+  | 'stock-counter'
+  | 'verification-gone';
 
 /** `over`: it is none any more, somebody else was faster or it was only under way. `left`: it must not be mended now. */
 export type Mended = 'mended' | 'over' | 'left';

@@ -4,23 +4,39 @@ import { UnavailableError } from '../domain/errors.ts';
 import { causedBy, type StoredEvent } from '../domain/event.ts';
 import { sagaStreamId } from '../domain/ids.ts';
 import { Money } from '../domain/money.ts';
-import { orderSagaId, refundPaymentId, refundPaymentName, type RefundPaymentInput } from '../domain/saga-contract.ts';
+import {
+  orderSagaId,
+  refundPaymentId,
+  refundPaymentName,
+  type RefundPaymentInput,
+  type SagaLimits,
+} from '../domain/saga-contract.ts';
 import type { EventStore } from '../event-store/event-store.ts';
 import { creationIn, searchAttributesOf, type Stream } from './order-run.ts';
+import type { SagaStartRequest } from './saga-client.ts';
 import { nothing, type SagaAction, type SagaRoute, type SagaRouteDeps } from './saga-route.ts';
 
 /** The refund of money that nobody wanted: one for each payment, whatever tells of it how often. */
-const unwantedRefund = 'unwanted';
+export const unwantedRefund = 'unwanted';
 /** The gateway is away: that holds up this payment only, not the sagas of other orders. */
 const askAgainMilliseconds = 5_000;
 
-export const onRefundRequested: SagaRoute<'order.refund_requested'> = async (event, { store, limits }) => {
+export const onRefundRequested: SagaRoute<'order.refund_requested'> = async (event, { store, limits }) => ({
+  kind: 'start',
+  request: requestedRefundStart(event, await store.getEvents(event.payload.orderId), limits),
+});
+
+/** @param stream the order's */
+export function requestedRefundStart(
+  event: StoredEvent<EventOf<'order.refund_requested'>>,
+  stream: Stream,
+  limits: SagaLimits,
+): SagaStartRequest {
   const { orderId, paymentId, refundId, amount, restock, reason, requestedBy } = event.payload;
-  const stream = await store.getEvents(orderId);
   const metadata = causedBy(event);
   const input: RefundPaymentInput = { orderId, paymentId, refundId, amount, restock, reason, limits, metadata };
-  return startRefund(input, stream, `Asked for by ${requestedBy}.`);
-};
+  return startOf(input, stream, `Asked for by ${requestedBy}.`);
+}
 
 /** The saga has undone the payment, or taken its refusal: it will not look at it again. */
 export async function wasGivenUp({ store }: SagaRouteDeps, paymentId: string): Promise<boolean> {
@@ -47,6 +63,17 @@ export async function refundUnwanted(
     return { kind: 'wait', reason: `the gateway is away: ${error.message}`, milliseconds: askAgainMilliseconds };
   }
   if (held === 0) return nothing;
+  return { kind: 'start', request: unwantedRefundStart(event, stream, limits, held) };
+}
+
+/** @param stream the order's @param held minor units, for people: what is held when the run comes there goes back */
+export function unwantedRefundStart(
+  event: StoredEvent<EventOf<'payment.callback_received'>>,
+  stream: Stream,
+  limits: SagaLimits,
+  held: number,
+): SagaStartRequest {
+  const { orderId, paymentId } = event.payload;
   const input: RefundPaymentInput = {
     orderId,
     paymentId,
@@ -57,7 +84,7 @@ export async function refundUnwanted(
     limits,
     metadata: causedBy(event),
   };
-  return startRefund(input, stream, `The gateway holds ${held} in minor units.`);
+  return startOf(input, stream, `The gateway holds ${held} in minor units.`);
 }
 
 /**
@@ -74,20 +101,17 @@ async function wasLeftByHand(store: EventStore, orderId: string, paymentId: stri
   );
 }
 
-function startRefund(input: RefundPaymentInput, stream: Stream, why: string): SagaAction {
+function startOf(input: RefundPaymentInput, stream: Stream, why: string): SagaStartRequest {
   const { orderId, paymentId, refundId, amount, reason, metadata } = input;
   const { customerId, currency } = creationIn(stream);
   const what = amount === 'all-held' ? 'all that is held' : Money.of(amount, currency).toString();
   return {
-    kind: 'start',
-    request: {
-      workflow: refundPaymentName,
-      workflowId: refundPaymentId(paymentId, refundId),
-      input,
-      summary: `Refund of ${what}: ${reason}`,
-      details: `${why} The order's own saga: ${orderSagaId(orderId)}`,
-      searchAttributes: searchAttributesOf(orderId, customerId, metadata),
-    },
+    workflow: refundPaymentName,
+    workflowId: refundPaymentId(paymentId, refundId),
+    input,
+    summary: `Refund of ${what}: ${reason}`,
+    details: `${why} The order's own saga: ${orderSagaId(orderId)}`,
+    searchAttributes: searchAttributesOf(orderId, customerId, metadata),
   };
 }
 

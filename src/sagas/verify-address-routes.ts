@@ -1,5 +1,6 @@
 // What a user's events mean to the saga `verifyAddress`: each new address starts one, the verification ends it.
-import { causedBy, type DomainEvent } from '../domain/event.ts';
+import type { EventOf } from '../domain/catalogue.ts';
+import { causedBy, type StoredEvent } from '../domain/event.ts';
 import {
   emailVerifiedSignal,
   verifyAddressId,
@@ -9,45 +10,43 @@ import {
   type VerifyAddressInput,
 } from '../domain/user-verification.ts';
 import { sinceLastAddress } from '../domain/user.ts';
-import { nothing, type SagaAction, type SagaRoute } from './saga-route.ts';
+import type { SagaStartRequest } from './saga-client.ts';
+import { nothing, type SagaRoute } from './saga-route.ts';
 
-export const onUserCreated: SagaRoute<'user.created'> = (event, { verification }) =>
-  start(event, event.payload, verification);
+export const onUserCreated: SagaRoute<'user.created'> = (event, { verification }) => ({
+  kind: 'start',
+  request: verifyAddressStart(event, verification),
+});
 
 /** The run of the address before finds out at its next step that it is superseded, and ends. */
-export const onEmailUpdated: SagaRoute<'user.email_updated'> = (event, { verification }) => {
-  const { userId, newEmail } = event.payload;
-  return start(event, { userId, email: newEmail, changedBy: event.eventId }, verification);
-};
+export const onEmailUpdated: SagaRoute<'user.email_updated'> = (event, { verification }) => ({
+  kind: 'start',
+  request: verifyAddressStart(event, verification),
+});
 
-function start(
-  event: DomainEvent,
-  { userId, email, changedBy }: Readonly<{ userId: string; email: string; changedBy?: string }>,
+export function verifyAddressStart(
+  event: StoredEvent<EventOf<'user.created' | 'user.email_updated'>>,
   limits: VerificationLimits,
-): SagaAction {
+): SagaStartRequest {
+  const { userId } = event.payload;
   const metadata = causedBy(event);
-  const input: VerifyAddressInput = {
-    userId,
-    email,
-    limits,
-    metadata,
-    ...(changedBy === undefined ? {} : { changedBy }),
-  };
+  const address =
+    event.eventType === 'user.created'
+      ? { email: event.payload.email }
+      : { email: event.payload.newEmail, changedBy: event.eventId };
+  const input: VerifyAddressInput = { userId, ...address, limits, metadata };
   return {
-    kind: 'start',
-    request: {
-      workflow: verifyAddressName,
-      workflowId: verifyAddressId(userId, changedBy),
-      input,
-      // No address in it: summaries are stored in clear.
-      summary: `Verification of user ${userId}`,
-      details: `Reminders every ${limits.reminderSeconds} s, at an end after ${limits.expirySeconds} s.`,
-      searchAttributes: {
-        CustomerId: userId,
-        TenantId: metadata.tenantId,
-        SagaStatus: 'Running',
-        SagaStep: 'start',
-      },
+    workflow: verifyAddressName,
+    workflowId: verifyAddressId(userId, address.changedBy),
+    input,
+    // No address in it: summaries are stored in clear.
+    summary: `Verification of user ${userId}`,
+    details: `Reminders every ${limits.reminderSeconds} s, at an end after ${limits.expirySeconds} s.`,
+    searchAttributes: {
+      CustomerId: userId,
+      TenantId: metadata.tenantId,
+      SagaStatus: 'Running',
+      SagaStep: 'start',
     },
   };
 }

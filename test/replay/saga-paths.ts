@@ -6,6 +6,7 @@ import { newId } from '../../src/domain/ids.ts';
 import type { ResolutionAction } from '../../src/domain/saga-resolution.ts';
 import { verifyAddressId } from '../../src/domain/user-verification.ts';
 import { parkedRefund, resolve, untilParked } from '../support/parked.ts';
+import { reconcileNow, terminate } from '../support/reconcile.ts';
 import { anotherPayment, confirmedOrder, requestRefund, unwantedRefundId } from '../support/refunds.ts';
 import {
   callback,
@@ -71,6 +72,15 @@ const parkedThen =
     return orderSagaId(orderId);
   };
 
+/** Once the relay has nothing more to say to the run that is gone. */
+async function repaired(service: SagaService, orderId: string): Promise<void> {
+  await eventually(async () => {
+    const { findings } = await reconcileNow(service, { repair: true });
+    const isMended = findings.some(({ ids, outcome }) => ids['order'] === orderId && outcome === 'mended');
+    return isMended ? true : undefined;
+  });
+}
+
 const reminderDue = 'user.verification_reminder_due';
 
 export const sagaPaths: Readonly<Record<string, SagaPath>> = {
@@ -92,6 +102,29 @@ export const sagaPaths: Readonly<Record<string, SagaPath>> = {
     async (service, { orderId }) =>
       void (await service.parts.temporal.workflow.getHandle(orderSagaId(orderId)).cancel()),
   ),
+  // The second run, whose history has not what the first one did.
+  'repaired-then-undone': async (service) => {
+    const hold = createHold();
+    service.faults.afterCapture = hold.wait;
+    return await cancelledAt(service, hold, async (orderId) => {
+      delete service.faults.afterCapture;
+      await terminate(service, orderSagaId(orderId));
+      await service.commands.cancel(orderId, 'changed my mind', 'customer', metadata);
+      await repaired(service, orderId);
+    });
+  },
+  'repaired-then-confirmed': async (service) => {
+    const hold = createHold();
+    service.faults.capture = hold.wait;
+    const orderId = await service.submit();
+    await hold.reached;
+    await terminate(service, orderSagaId(orderId));
+    delete service.faults.capture;
+    hold.release();
+    await repaired(service, orderId);
+    await service.ended(orderId);
+    return orderSagaId(orderId);
+  },
   'reserve-past-its-limit': async (service) => {
     service.faults.unitOfWork = async () => {
       throw new Error('the database is in a bad mood');

@@ -78,11 +78,21 @@ export function createStuckSteps(service: SagaService): StuckSteps {
  */
 export async function terminate({ parts }: SagaService, workflowId: string): Promise<void> {
   const { workflow } = parts.temporal;
+  const { runId } = await workflow.getHandle(workflowId).describe();
   await workflow.getHandle(workflowId).terminate('by the test');
+  // By its end: one that began just now may not be in the list yet, and would still come as running.
   await eventually(async () => {
-    const { count } = await workflow.count(`WorkflowId = "${workflowId}" AND ExecutionStatus = "Running"`);
-    return count === 0 ? true : undefined;
+    const { count } = await workflow.count(`RunId = "${runId}" AND ExecutionStatus = "Terminated"`);
+    return count === 1 ? true : undefined;
   });
+}
+
+/** Its order has ended a moment before. However the run ends: until then reconcile leaves its money to it. */
+export async function closed({ parts }: SagaService, workflowId: string): Promise<void> {
+  await parts.temporal.workflow
+    .getHandle(workflowId)
+    .result()
+    .catch(() => 'a refusal is an end as well');
 }
 
 /** The server deletes in the background, and not soon where the run has closed just now. */
