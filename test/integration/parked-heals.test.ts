@@ -87,8 +87,11 @@ describe('a parked step', () => {
       asked += 1;
       if (asked === 1) throw new DomainError('refund-exceeds-held', 'this card takes no refunds');
     });
-    await run(orderId);
-    await sql`drop function take_no_note cascade`.execute(service.parts.db);
+    try {
+      await run(orderId);
+    } finally {
+      await sql`drop function take_no_note cascade`.execute(service.parts.db);
+    }
     expect(asked).toBe(2);
     expect(await service.ledger(orderId)).toMatchObject({ net: 0, captures: 1, refunds: 1 });
   });
