@@ -59,7 +59,8 @@ export function createBoard(title: string, listed: readonly string[]): Board {
         `\`{"step": "${name}", "action": "…", "reference": "…"}\`, action: ${actions.join(', ')}.`,
     );
     const said = remarks.map((words) => `- ${words}`).join('\n');
-    setCurrentDetails([`**${title}**: ${current.words}`, ...calls, lines.join('\n'), said].join('\n\n').trimEnd());
+    const words = parked.size === 0 ? current.words : `waits for ${[...parked.keys()].join(', ')}`;
+    setCurrentDetails([`**${title}**: ${words}`, ...calls, lines.join('\n'), said].join('\n\n').trimEnd());
   }
 
   function publish(): void {

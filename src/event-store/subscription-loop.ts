@@ -51,6 +51,6 @@ export function runSubscription(
       stopping.abort();
       await running;
     },
-    ageMilliseconds: () => performance.now() - last,
+    ageMilliseconds: () => Math.round(performance.now() - last),
   };
 }

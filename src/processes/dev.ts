@@ -99,6 +99,7 @@ function printAddresses(given: Settings, stack: EmbeddedStack, timings: readonly
   print('');
   print(`  API              ${apiUrlOf(settings)}`);
   print(`  Temporal Web UI  ${settings.temporalUiUrl}/namespaces/${settings.temporalNamespace}/workflows`);
+  if (given.temporalAddress === undefined) print(`  Temporal         ${settings.temporalAddress}`);
   if (given.databaseUrl === undefined) print(`  PostgreSQL       ${settings.databaseUrl}`);
   if (given.paymentsWebhookSecret === undefined) {
     print(`  PAYMENTS_WEBHOOK_SECRET  ${settings.paymentsWebhookSecret}`);

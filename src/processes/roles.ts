@@ -43,7 +43,7 @@ export async function startRole(role: ServiceRole, settings: Settings, logger?: 
     await stopAll([...started, { stop: parts.close }]);
     throw error;
   }
-  parts.logger.info({ role }, 'started');
+  parts.logger.info({ runs: role }, 'started');
   return { stop: async () => await stopAll([...started, { stop: parts.close }]) };
 }
 

@@ -23,7 +23,8 @@ const reconnectMilliseconds = 1_000;
 /** Once per process, before the first worker: the signals are ours, or Temporal's runtime would stop first. */
 export function installTemporalRuntime(logger: Logger): void {
   const sink = new DefaultLogger('WARN', ({ level, message, meta }) => {
-    logger[level === 'ERROR' ? 'error' : 'warn']({ ...meta }, message);
+    const { error: err, ...context } = meta ?? {};
+    logger[level === 'ERROR' ? 'error' : 'warn']({ ...context, err }, message);
   });
   // The native core writes to the console unless it is told to pass its lines on.
   const logging = { forward: {}, filter: makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' }) };
