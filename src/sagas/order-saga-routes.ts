@@ -100,7 +100,7 @@ export const onPaymentCallback: SagaRoute<'payment.callback_received'> = async (
   return signalOf(deps, orderId, paymentCallbackSignal, message, whenEnded);
 };
 
-/** The operator names the run: the order's own saga, or its refund. */
+/** The operator names the run: the order's own saga, its refund, or one of its payments'. */
 export const onResolutionRequested: SagaRoute<'saga.resolution_requested'> = ({ eventId, payload }, deps) => {
   const { orderId, workflowId, step, action, reference, resolvedBy } = payload;
   const message = { eventId, step, action, reference, resolvedBy };
@@ -120,7 +120,7 @@ function signalOf(
   afterEnd: (stream: Stream) => SagaAction | Promise<SagaAction>,
   workflowId = orderSagaId(orderId),
 ): SagaAction {
-  const isOver = workflowId === orderSagaId(orderId) ? hasEnded : isCancelled;
+  const isOver = isOverOf(orderId, workflowId);
   const whenEnded = async (): Promise<SagaAction> => {
     const stream = await store.getEvents(orderId);
     if (isOver(stream)) return await afterEnd(stream);
@@ -129,8 +129,13 @@ function signalOf(
   return { kind: 'signal', workflowId, signal, message, whenEnded };
 }
 
-/** The end of a refund of the whole order. */
-const isCancelled = (stream: Stream): boolean => stream.some(({ eventType }) => eventType === 'order.cancelled');
+/** What shows in the order's stream that the run has come to its end. A refund in part leaves nothing there: it is over. */
+function isOverOf(orderId: string, workflowId: string): (stream: Stream) => boolean {
+  if (workflowId === orderSagaId(orderId)) return hasEnded;
+  if (workflowId === refundOrderId(orderId))
+    return (stream) => stream.some(({ eventType }) => eventType === 'order.cancelled');
+  return () => true;
+}
 
 const itemLine = (productId: string, quantity: number, price: Money): string =>
   `- ${quantity} × ${productId} at ${price.toString()}`;

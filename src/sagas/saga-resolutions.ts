@@ -15,6 +15,7 @@ import {
 import { needsReference, type ResolutionAction } from '../domain/saga-resolution.ts';
 import type { EventStore } from '../event-store/event-store.ts';
 import type { Db } from '../platform/database.ts';
+import { refundRunsOf } from './refund-runs.ts';
 
 export type ResolutionRequest = Readonly<{
   step: string;
@@ -41,39 +42,36 @@ export type SagaResolutions = Readonly<{
 const knownSteps: ReadonlySet<string> = new Set([...orderSagaSteps, orderSagaPlan.ending, ...refundOrderSteps]);
 
 export function createSagaResolutions({ db, store }: Readonly<{ db: Db; store: EventStore }>): SagaResolutions {
-  /** The names of both sagas' steps differ, so a name is of one of them. */
-  async function parkedStep(orderId: string, step: string): Promise<Readonly<{ workflowId: string; byHand: boolean }>> {
-    const row = await db
+  /** A refund of the whole order runs while the order is confirmed, and where one was started. */
+  async function isOpen(orderId: string, status: OrderStatus): Promise<boolean> {
+    if (status !== 'confirmed') return status === 'submitted';
+    const started = db.selectFrom('saga_starts').select('state').where('workflow_id', '=', refundOrderId(orderId));
+    return (await started.executeTakeFirst()) !== undefined;
+  }
+
+  /** Where several refunds of the order are stuck at the same step, the oldest: the next word is for the next one. */
+  async function parkedStep(
+    runs: readonly string[],
+    step: string,
+  ): Promise<Readonly<{ workflowId: string; byHand: boolean }> | undefined> {
+    if (runs.length === 0) return undefined;
+    return await db
       .selectFrom('saga_steps')
       .select(['workflow_id as workflowId', 'by_hand as byHand'])
-      .where('workflow_id', 'in', [orderSagaId(orderId), refundOrderId(orderId)])
+      .where('workflow_id', 'in', runs)
       .where('step', '=', step)
       .where('state', '=', 'parked')
+      .orderBy('updated_at')
       .executeTakeFirst();
-    if (row !== undefined) return row;
-    const message = knownSteps.has(step) ? `${step} is not parked` : `there is no step ${step}`;
-    throw new DomainError('step-not-parked', message, 'step');
   }
 
   /** @returns the workflow that an earlier attempt with this event id has told */
-  async function toldBefore(orderId: string, eventId: string): Promise<string | undefined> {
-    for (const workflowId of [orderSagaId(orderId), refundOrderId(orderId)]) {
+  async function toldBefore(runs: readonly string[], eventId: string): Promise<string | undefined> {
+    for (const workflowId of runs) {
       const events = await store.getEvents(sagaStreamId(workflowId));
       if (events.some((event) => event.eventId === eventId)) return workflowId;
     }
     return undefined;
-  }
-
-  async function mustRun(orderId: string, status: OrderStatus): Promise<void> {
-    const isOpen =
-      status === 'submitted' ||
-      (status === 'confirmed' &&
-        (await db
-          .selectFrom('saga_starts')
-          .select('state')
-          .where('workflow_id', '=', refundOrderId(orderId))
-          .executeTakeFirst()) !== undefined);
-    if (!isOpen) throw new DomainError('saga-ended', `the saga of the order has ended: it is ${status}`, 'status');
   }
 
   return {
@@ -81,10 +79,14 @@ export function createSagaResolutions({ db, store }: Readonly<{ db: Db; store: E
       if (needsReference(action) && reference === undefined) {
         throw new DomainError('reference-missing', `${action} needs a reference that says where to look`, 'reference');
       }
-      const told = eventId === undefined ? undefined : await toldBefore(orderId, eventId);
+      const ofOrder = [orderSagaId(orderId), refundOrderId(orderId)];
+      const ofPayments = await refundRunsOf(db, orderId);
+      const told = eventId === undefined ? undefined : await toldBefore([...ofOrder, ...ofPayments], eventId);
       if (told !== undefined) return { workflowId: told };
-      await mustRun(orderId, status);
-      const { workflowId, byHand } = await parkedStep(orderId, step);
+      const orderIsOpen = await isOpen(orderId, status);
+      const parked = await parkedStep(orderIsOpen ? [...ofOrder, ...ofPayments] : ofPayments, step);
+      if (parked === undefined) throw nothingParked(status, orderIsOpen, step);
+      const { workflowId, byHand } = parked;
       if (action !== 'retry' && !byHand) {
         throw new DomainError('action-not-possible', `${step} can only be retried: its outcome is needed`, 'action');
       }
@@ -101,4 +103,10 @@ export function createSagaResolutions({ db, store }: Readonly<{ db: Db; store: E
       return { workflowId };
     },
   };
+}
+
+function nothingParked(status: OrderStatus, orderIsOpen: boolean, step: string): DomainError {
+  if (!orderIsOpen) return new DomainError('saga-ended', `the saga of the order has ended: it is ${status}`, 'status');
+  const message = knownSteps.has(step) ? `${step} is not parked` : `there is no step ${step}`;
+  return new DomainError('step-not-parked', message, 'step');
 }

@@ -7,11 +7,13 @@ import {
   orderSagaSteps,
   refundOrderId,
   refundOrderSteps,
+  refundPaymentPlan,
 } from '../domain/saga-contract.ts';
 import { resolutionActions, type ResolutionAction } from '../domain/saga-resolution.ts';
 import type { SagaStatus, StepState } from '../domain/saga-status.ts';
 import type { Db } from '../platform/database.ts';
 import { withDeadline } from '../platform/temporal-client.ts';
+import { refundRunsOf } from './refund-runs.ts';
 
 export type StepView = Readonly<{
   name: string;
@@ -32,8 +34,11 @@ type RunView = Readonly<{
   steps: readonly StepView[];
   webUrl: string;
 }>;
-/** `refund`: the saga of a confirmed order that is cancelled, where there is one. */
-export type SagaView = RunView & Readonly<{ refund?: RunView }>;
+/**
+ * `refund`: the saga of a confirmed order that is cancelled, where there is one. `refunds`: those of its payments, in part
+ * or of money that came after its end.
+ */
+export type SagaView = RunView & Readonly<{ refund?: RunView; refunds?: readonly RunView[] }>;
 
 export type SagaLink = Readonly<{ workflowId: string; webUrl: string }>;
 
@@ -54,6 +59,7 @@ const stepOfActivity: Readonly<Record<string, string>> = {
   confirmOrder: 'confirm',
   endOrder: 'end',
   refundOrderPayment: 'refund',
+  refundPaymentPart: 'refund',
   restockOrder: 'restock',
   cancelRefundedOrder: 'cancel',
 };
@@ -143,6 +149,16 @@ export function createSagaViews(
     return await runView(workflowId, { start, rows, names: refundOrderSteps, status, isOpen });
   }
 
+  async function refundOfPart(workflowId: string): Promise<RunView> {
+    const [start, rows] = await Promise.all([startOf(workflowId), rowsOf(workflowId)]);
+    const { pivot, retriable } = refundPaymentPlan;
+    const names = [pivot, ...retriable.filter((name) => rows.some(({ step }) => step === name))];
+    const states = rows.map(({ state }) => state);
+    const isOpen = !states.includes('refused') && (states.length === 0 || states.some((state) => state !== 'done'));
+    const status = isOpen ? openStatusOf(rows) : states.includes('refused') ? 'Failed' : 'Confirmed';
+    return await runView(workflowId, { start, rows, names, status, isOpen });
+  }
+
   return {
     linkOf: (orderId) => linkToRun(orderSagaId(orderId)),
     linkToRun,
@@ -163,11 +179,16 @@ export function createSagaViews(
       if (order.status === 'cancelled' && start === undefined && !(await wasSubmitted(db, orderId))) return undefined;
       const status = statusOf(order.status, rows);
       const isOpen = order.status === 'submitted';
-      const [view, refund] = await Promise.all([
+      const [view, refund, refunds] = await Promise.all([
         runView(workflowId, { start, rows, names: orderSagaSteps, status, isOpen }),
         isOpen ? undefined : refundView(orderId, order.status),
+        refundRunsOf(db, orderId).then(async (runs) => await Promise.all(runs.map(refundOfPart))),
       ]);
-      return refund === undefined ? view : { ...view, refund };
+      return {
+        ...view,
+        ...(refund === undefined ? {} : { refund }),
+        ...(refunds.length === 0 ? {} : { refunds }),
+      };
     },
   };
 }

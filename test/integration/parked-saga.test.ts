@@ -15,6 +15,7 @@ import {
   signalByHand,
   untilParked,
 } from '../support/parked.ts';
+import { confirmedOrder, requestRefund } from '../support/refunds.ts';
 import {
   eventTypes,
   eventually,
@@ -325,5 +326,33 @@ describe('the refund of a confirmed order', () => {
     expect(await run(refundOrderId(orderId)).result()).toEqual({ status: 'cancelled' });
     expect(await eventTypes(service, orderId)).toContain('order.cancelled');
     expect((await sagaView(service, orderId)).refund).toMatchObject({ status: 'Cancelled' });
+  });
+});
+
+describe('the refund of a part', () => {
+  it('is parked while the gateway is away, shown beside the saga, and goes on when an operator says so', async () => {
+    const paid = await confirmedOrder(service);
+    service.faults.refund = async () => {
+      throw away;
+    };
+    const workflowId = await requestRefund(service, paid, { amount: 1000 });
+    await untilParked(service, workflowId, 'refund');
+    expect(await sagaView(service, paid.orderId)).toMatchObject({
+      status: 'Confirmed',
+      refunds: [
+        { workflowId, status: 'NeedsAttention', steps: [{ name: 'refund', state: 'parked', actions: ['retry'] }] },
+      ],
+    });
+    const skip = resolve(service, paid.orderId, { step: 'refund', action: 'skip', reference: 'ticket 1' });
+    await expect(skip).rejects.toMatchObject({ code: 'action-not-possible' });
+
+    delete service.faults.refund;
+    await resolve(service, paid.orderId, { step: 'refund', action: 'retry' });
+    expect(await run(workflowId).result()).toMatchObject({ status: 'refunded', amount: 1000 });
+    expect(await service.ledger(paid.orderId)).toMatchObject({ net: 2000, captures: 1, refunds: 1 });
+    expect(await applied(workflowId)).toMatchObject([{ orderId: paid.orderId, workflowId, action: 'retry' }]);
+    expect((await sagaView(service, paid.orderId)).refunds).toMatchObject([{ workflowId, status: 'Confirmed' }]);
+    const late = resolve(service, paid.orderId, { step: 'refund', action: 'retry' });
+    await expect(late).rejects.toMatchObject({ code: 'saga-ended' });
   });
 });
