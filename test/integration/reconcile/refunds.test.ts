@@ -48,7 +48,16 @@ async function confirmed(): Promise<PaidOrder> {
   return order;
 }
 const run = (workflowId: string) => service.parts.temporal.workflow.getHandle(workflowId);
-const stuck = async (): Promise<never> => await Promise.reject(new Error('the test holds this step'));
+let held = 0;
+const stuck = async (): Promise<never> => {
+  held += 1;
+  return await Promise.reject(new Error('the test holds this step'));
+};
+/** An attempt has come to the fault: one that is only under way might pass it once it is taken away. */
+async function untilStuck(workflowId: string, activity: string, before: number): Promise<void> {
+  await eventually(async () => await Promise.resolve(held > before ? true : undefined));
+  await untilPending(service, workflowId, activity);
+}
 const refundsOf = async (paymentId: string): Promise<readonly unknown[]> =>
   (await service.parts.store.getEvents(paymentId))
     .filter(({ eventType }) => /refund/.test(eventType))
@@ -80,9 +89,10 @@ describe('a refund that was asked for, whose run is gone', () => {
     'held at %s: another run gives the part back once and says so once',
     async (place) => {
       const order = await confirmed();
+      const before = held;
       service.faults[place] = stuck;
       const workflowId = await requestRefund(service, order, { amount: 1000 });
-      await untilPending(service, workflowId, 'refundPaymentPart');
+      await untilStuck(workflowId, 'refundPaymentPart', before);
       expect((await report()).findings).toEqual([]);
       await terminate(service, workflowId);
       delete service.faults[place];
@@ -109,11 +119,12 @@ describe('a refund that was asked for, whose run is gone', () => {
 
   it('between the money and the goods: another run puts the goods back', async () => {
     const order = await confirmed();
+    const before = held;
     service.faults.unitOfWork = async () => {
       if (activityInfo().activityType === 'restockOrder') await stuck();
     };
     const workflowId = await requestRefund(service, order, { amount: 1000, restock: true });
-    await untilPending(service, workflowId, 'restockOrder');
+    await untilStuck(workflowId, 'restockOrder', before);
     await terminate(service, workflowId);
     delete service.faults.unitOfWork;
     const found = await repair();
@@ -130,9 +141,10 @@ describe('a refund that was asked for, whose run is gone', () => {
 
   it('again and again, needs a person after five repairs; of several who repair, one does', async () => {
     const order = await confirmed();
+    const before = held;
     service.faults.refund = stuck;
     const workflowId = await requestRefund(service, order, { amount: 1000 });
-    await untilPending(service, workflowId, 'refundPaymentPart');
+    await untilStuck(workflowId, 'refundPaymentPart', before);
     await terminate(service, workflowId);
     delete service.faults.refund;
     const starts = service.parts.db.updateTable('saga_starts').where('workflow_id', '=', workflowId);
@@ -204,10 +216,11 @@ describe('money that nobody wanted', () => {
       const orderId = await service.submit({ paymentMethod });
       await service.ended(orderId);
       const paymentId = await anotherPayment(service, orderId);
+      const before = held;
       service.faults.afterRefund = stuck;
       await callback(service, { orderId, paymentId, outcome: 'completed' });
       const workflowId = unwantedRefundId(paymentId);
-      await untilPending(service, workflowId, 'refundPaymentPart');
+      await untilStuck(workflowId, 'refundPaymentPart', before);
       await eventually(async () => ((await service.ledger(orderId)).refunds === 1 ? true : undefined));
       // It lives, and will say so itself.
       expect((await repair()).findings).toEqual([]);
