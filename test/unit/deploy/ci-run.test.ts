@@ -108,6 +108,21 @@ describe('.ci/run', () => {
     expect(run({}, { test: report(0), faults: report(2) }).lastLine).toBe('2 passed, 1 failed');
   });
 
+  it('names what failed before its last line, for whoever is sent the end of the log', () => {
+    const refused = { fullName: 'an order is charged once', status: 'failed', failureMessages: ['expected 2 to be 1'] };
+    const fine = { fullName: 'an order is cancelled', status: 'passed', failureMessages: [] };
+    const testResults = [{ name: 'a.test.ts', status: 'failed', message: '', assertionResults: [refused, fine] }];
+    const { stdout } = run(
+      { 'run --silent check:lint': 1, test: 1 },
+      { test: report(7, { numFailedTests: 1, testResults }), faults: report(2) },
+    );
+    const end = stdout.slice(stdout.indexOf('=== What failed'));
+    expect(end).toContain('npm run --silent check:lint: exit code 1');
+    expect(end).toContain('a.test.ts: an order is charged once\nexpected 2 to be 1');
+    expect(end).not.toContain('is cancelled');
+    expect(run({}, { test: report(7), faults: report(2) }).stdout).not.toContain('What failed');
+  });
+
   it('stops when the packages cannot be installed', () => {
     const { status, stdout, lastLine } = run({ ci: 1 }, { test: report(1), faults: report(1) });
     expect(lastLine).toBe('0 passed, 1 failed');
