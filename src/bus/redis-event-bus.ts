@@ -11,7 +11,7 @@ import type { BusTransport, EventHandler, SubscribeOptions, Unsubscribe } from '
 import { createHandlerRegistry, type HandlerObserver, type HandlerRegistry } from './handler-registry.ts';
 import { createPartitionLeases, type PartitionLeases } from './partition-leases.ts';
 import { addEntry, type Session } from './redis-epoch.ts';
-import { partitionOf, streamOf, toWire } from './redis-streams.ts';
+import { defaultPrefix, partitionOf, streamOf, toWire } from './redis-streams.ts';
 import { startReader, type Reader, type ReaderDeps } from './stream-reader.ts';
 
 export type RedisEventBusDeps = Pick<ReaderDeps, 'url' | 'logger' | 'decode' | 'park'> &
@@ -57,7 +57,7 @@ export class RedisEventBus implements BusTransport {
 
   constructor(deps: RedisEventBusDeps) {
     this.#deps = deps;
-    this.#prefix = deps.prefix ?? 'athyper';
+    this.#prefix = deps.prefix ?? defaultPrefix;
     this.#leaseMilliseconds = deps.leaseMilliseconds ?? defaultLeaseMilliseconds;
     this.#registry = createHandlerRegistry({ db: deps.db, observe: deps.observe });
     this.#redis = connectRedis(deps.url, { name: 'athyper-bus', logger: deps.logger });

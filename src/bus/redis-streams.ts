@@ -8,6 +8,8 @@ import type { EventRow } from '../platform/schema.ts';
 export const partitionCount = 8;
 const group = 'handlers';
 export const partitions: readonly number[] = Array.from({ length: partitionCount }, (_, index) => index);
+/** Of the keys in Redis, where nobody says otherwise. */
+export const defaultPrefix = 'athyper';
 export const streamOf = (prefix: string, partition: number): string => `${prefix}:events:${partition}`;
 
 export function partitionOf(aggregateId: string): number {

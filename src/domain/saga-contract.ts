@@ -8,8 +8,10 @@ export const refundOrderName = 'refundOrder';
 export const refundPaymentName = 'refundPayment';
 export const orderSagaId = (orderId: string): string => `order-saga-${orderId}`;
 export const refundOrderId = (orderId: string): string => `refund-order-${orderId}`;
+/** Also of what asks for such runs in SQL. */
+export const refundPaymentPrefix = 'refund-payment-';
 export const refundPaymentId = (paymentId: string, refundId: string): string =>
-  `refund-payment-${paymentId}-${refundId}`;
+  `${refundPaymentPrefix}${paymentId}-${refundId}`;
 
 export const cancellationRequestedSignal = 'cancellationRequested';
 export const paymentCallbackSignal = 'paymentCallback';

@@ -1,7 +1,7 @@
 // The embedded stack of one DATA_DIR: what `dev` needs and the settings do not name.
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { Settings } from '../platform/config.ts';
+import { defaultTemporalUiUrl, type Settings } from '../platform/config.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { lockFolder } from './folder-lock.ts';
 import { embedPostgres, embedTemporal } from './parts.ts';
@@ -91,7 +91,7 @@ async function startParts(
   const temporal =
     temporalAddress === undefined
       ? embedTemporal(deps, (part) => (parts.temporal = part))
-      : { temporalAddress, temporalUiUrl: settings.temporalUiUrl ?? defaultUiUrl(temporalAddress) };
+      : { temporalAddress, temporalUiUrl: settings.temporalUiUrl ?? defaultTemporalUiUrl(temporalAddress) };
   await Promise.all([Promise.resolve(database).catch(giveUp), Promise.resolve(temporal).catch(giveUp)]);
   await releaseApi();
   // With the reason of whatever failed first.
@@ -129,13 +129,6 @@ function openFolder(dataDir: string): string {
       `The folder ${folder} cannot be used: ${cause}. Make it writable for this user, or set DATA_DIR to another one.`,
     );
   }
-}
-
-/** The Web UI of a server that somebody else runs, where the dev server has it. */
-function defaultUiUrl(temporalAddress: string): string {
-  const url = new URL(`http://${temporalAddress}`);
-  url.port = '8233';
-  return url.origin;
 }
 
 function stopwatch(timings: Timing[]) {

@@ -194,3 +194,10 @@ function describe(name: keyof Environment): string {
 export function inheritedEnvironment(): NodeJS.ProcessEnv {
   return { ...process.env };
 }
+
+/** Where Temporal's dev server has its Web UI, unless TEMPORAL_UI_URL says otherwise. @param address as TEMPORAL_ADDRESS */
+export function defaultTemporalUiUrl(address: string): string {
+  const url = new URL(`http://${address}`);
+  url.port = '8233';
+  return url.origin;
+}

@@ -5,6 +5,7 @@ import { deleteExpiredKeys } from '../http/idempotency/idempotency-keys.ts';
 import { createProducts } from '../inventory/products.ts';
 import { createOrderCommands } from '../orders/order-commands.ts';
 import { createOrderQueries } from '../orders/order-queries.ts';
+import { defaultTemporalUiUrl } from '../platform/config.ts';
 import { listen } from '../platform/http-server.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { afterDeadLetter } from '../sagas/event-routes.ts';
@@ -62,9 +63,7 @@ async function deleteOldKeys({ db, logger }: Parts): Promise<void> {
   }
 }
 
-/** Where the Temporal dev server has its Web UI, when nobody says otherwise. */
 function uiUrlOf({ settings }: Parts): string {
   if (settings.temporalUiUrl !== undefined) return settings.temporalUiUrl;
-  const { hostname } = new URL(`http://${required(settings.temporalAddress, 'TEMPORAL_ADDRESS')}`);
-  return `http://${hostname}:8233`;
+  return defaultTemporalUiUrl(required(settings.temporalAddress, 'TEMPORAL_ADDRESS'));
 }

@@ -7,9 +7,10 @@ import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
 import { createLogger } from '../platform/logger.ts';
 import { migrateToLatest, withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
-import { parseOutboxCommand, runOutboxCommand } from './outbox-command.ts';
+import { asksForHelp } from './command-options.ts';
+import { outboxUsage, parseOutboxCommand, runOutboxCommand } from './outbox-command.ts';
 import type { ServiceRole } from './roles.ts';
-import { parseSubscriptionsCommand, runSubscriptionsCommand } from './subscriptions-command.ts';
+import { parseSubscriptionsCommand, runSubscriptionsCommand, subscriptionsUsage } from './subscriptions-command.ts';
 
 const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join(', ')}`;
 const takeMore: ReadonlySet<Role> = new Set<Role>(['outbox', 'subscriptions', 'reconcile']);
@@ -24,8 +25,9 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
   try {
     const [name, ...more] = args;
     const role = roles.find((known) => known === name);
-    if (role === undefined || (more.length > 0 && !takeMore.has(role))) throw new StartupError(`${usage}.`);
-    await run(role, more, parentPid);
+    if (asksForHelp(args)) process.stdout.write(`${await usageOf(role)}.\n`);
+    else if (role === undefined || (more.length > 0 && !takeMore.has(role))) throw new StartupError(`${usage}.`);
+    else await run(role, more, parentPid);
     // 0, or what `dev` has set because a server of its own died, or `reconcile` because differences are left.
     process.exit();
   } catch (error) {
@@ -33,6 +35,14 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
     process.stderr.write(`${error instanceof StartupError ? error.message : inspect(error)}\n`);
     process.exit(1);
   }
+}
+
+async function usageOf(role: Role | undefined): Promise<string> {
+  if (role === 'outbox') return outboxUsage;
+  if (role === 'subscriptions') return subscriptionsUsage;
+  // Loaded on demand: Temporal's packages.
+  if (role === 'reconcile') return (await import('./reconcile-command.ts')).reconcileUsage;
+  return usage;
 }
 
 async function run(role: Role, args: readonly string[], parentPid: number): Promise<void> {

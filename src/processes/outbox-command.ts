@@ -1,14 +1,14 @@
 // `main.ts outbox …`: what waits, what is dead, and what to do about it, for an operator with a shell. Over all tenants.
-import { parseArgs } from 'node:util';
 import { isId } from '../domain/ids.ts';
 import { holdDestination, listDeliveries, retryDeadLetters, type DeliveryView } from '../outbox/outbox-admin.ts';
 import { notifyLoops } from '../outbox/wake-up.ts';
 import type { Db } from '../platform/database.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { readOptions } from './command-options.ts';
 import { tableOf } from './table.ts';
 
-const usage =
+export const outboxUsage =
   'usage: outbox list [--destination D] [--state pending|dead] [--limit N] | outbox retry EVENT_ID DESTINATION | ' +
   'outbox retry DESTINATION --all | outbox pause DESTINATION | outbox resume DESTINATION; each takes --json';
 
@@ -39,7 +39,7 @@ const options = {
 
 /** @throws StartupError one line, with the usage, where it is not to be understood */
 export function parseOutboxCommand(args: readonly string[]): OutboxCommand {
-  const { values, positionals } = parsed(args);
+  const { values, positionals } = readOptions({ args: [...args], options, allowPositionals: true }, wrong);
   const [verb, ...names] = positionals;
   const { json, all = false } = values;
   if (verb !== 'list' && (values.destination ?? values.state ?? values.limit) !== undefined) throw wrong();
@@ -65,15 +65,7 @@ export function parseOutboxCommand(args: readonly string[]): OutboxCommand {
   }
 }
 
-function parsed(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], options, allowPositionals: true });
-  } catch (error) {
-    throw wrong(error instanceof Error ? error.message : String(error));
-  }
-}
-
-const wrong = (why?: string): StartupError => new StartupError(`${why === undefined ? '' : `${why}; `}${usage}.`);
+const wrong = (why?: string): StartupError => new StartupError(`${why === undefined ? '' : `${why}; `}${outboxUsage}.`);
 
 /** A misspelt one would be held for ever without anybody noticing. */
 function known(destination: string): string {

@@ -1,12 +1,12 @@
 // `reconcile [--repair] [--json] [--grace SECONDS] [--since HOURS]`: once, now, in this process. Needs no worker, except
 // that a saga which it starts again runs in one.
-import { parseArgs } from 'node:util';
 import { refuseForeignLog } from '../event-store/rebase-log.ts';
 import type { Settings } from '../platform/config.ts';
 import { isDatabaseUnavailable } from '../platform/database.ts';
 import { createLogger } from '../platform/logger.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { isInOrder, lineOf, summaryOf } from '../reconcile/report.ts';
+import { readOptions } from './command-options.ts';
 import { createParts } from './parts.ts';
 import { defaultGraceSeconds, reconcileParts } from './reconcile.ts';
 
@@ -17,33 +17,30 @@ export type ReconcileCommand = Readonly<{
   sinceHours: number | undefined;
 }>;
 
-const usage = 'usage: node src/main.ts reconcile [--repair] [--json] [--grace SECONDS] [--since HOURS]';
+export const reconcileUsage = 'usage: node src/main.ts reconcile [--repair] [--json] [--grace SECONDS] [--since HOURS]';
 
 /** @throws StartupError where an option is none */
 export function readReconcileOptions(args: readonly string[]): ReconcileCommand {
-  try {
-    const { values } = parseArgs({
-      args: [...args],
-      options: {
-        repair: { type: 'boolean', default: false },
-        json: { type: 'boolean', default: false },
-        grace: { type: 'string', default: String(defaultGraceSeconds) },
-        since: { type: 'string' },
-      },
-    });
-    return {
-      repair: values.repair,
-      json: values.json,
-      graceSeconds: wholeNumber(values.grace),
-      sinceHours: values.since === undefined ? undefined : wholeNumber(values.since),
-    };
-  } catch (error) {
-    throw new StartupError(`${error instanceof Error ? error.message : String(error)}\n${usage}.`);
-  }
+  const { values } = readOptions({ args: [...args], options }, wrong);
+  return {
+    repair: values.repair,
+    json: values.json,
+    graceSeconds: wholeNumber(values.grace),
+    sinceHours: values.since === undefined ? undefined : wholeNumber(values.since),
+  };
 }
 
+const options = {
+  repair: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
+  grace: { type: 'string', default: String(defaultGraceSeconds) },
+  since: { type: 'string' },
+} as const;
+
+const wrong = (why: string): StartupError => new StartupError(`${why}\n${reconcileUsage}.`);
+
 function wholeNumber(text: string): number {
-  if (!/^\d{1,6}$/.test(text)) throw new Error(`${text} is no whole number.`);
+  if (!/^\d{1,6}$/.test(text)) throw wrong(`${text} is no whole number`);
   return Number(text);
 }
 

@@ -1,5 +1,6 @@
 // What is the case in PostgreSQL and Redis, and how old the loops are, as gauges: sampled on a timer, never by a scrape.
 import { sql } from 'kysely';
+import { defaultPrefix } from '../bus/redis-streams.ts';
 import { readStreamBacklog } from '../bus/stream-backlog.ts';
 import { readLogHorizon, type LogHorizon } from '../event-store/log-horizon.ts';
 import { listSubscriptions, mostCounted, type SubscriptionState } from '../event-store/subscription-list.ts';
@@ -16,8 +17,6 @@ import { runSampler, type Sampler, type SamplerOptions } from './sampler.ts';
 
 /** A look at the database that takes longer is given up: the metrics then grow old, and nothing else suffers. */
 const statementMilliseconds = 5_000;
-/** Of the bus, in Redis. */
-const streamPrefix = 'athyper';
 
 type DatabaseSample = Readonly<{
   outbox: readonly OutboxFigures[];
@@ -158,7 +157,7 @@ function sampleRedis(
   options: SamplerOptions,
 ): Sampler<ReadonlyMap<number, number>> {
   const redis = connectRedis(url, { name: 'athyper-metrics', logger });
-  const sampler = runSampler(async () => await readStreamBacklog(redis, streamPrefix), options);
+  const sampler = runSampler(async () => await readStreamBacklog(redis, defaultPrefix), options);
   metrics.gauge(
     {
       name: 'stream_pending',

@@ -1,5 +1,4 @@
 // `main.ts subscriptions …`: how far the read models are, and building one again from the log.
-import { parseArgs } from 'node:util';
 import { refuseForeignLog } from '../event-store/rebase-log.ts';
 import { encodeCursor } from '../event-store/log-cursor.ts';
 import { listSubscriptions, mostCounted, type SubscriptionState } from '../event-store/subscription-list.ts';
@@ -7,17 +6,18 @@ import { rebuildSubscription } from '../event-store/subscription.ts';
 import { notifyLoops } from '../outbox/wake-up.ts';
 import type { Db } from '../platform/database.ts';
 import { StartupError } from '../platform/startup-error.ts';
+import { readOptions } from './command-options.ts';
 import { subscriptions } from './subscriptions.ts';
 import { tableOf } from './table.ts';
 
-const usage = 'usage: subscriptions list | subscriptions rebuild NAME; each takes --json';
+export const subscriptionsUsage = 'usage: subscriptions list | subscriptions rebuild NAME; each takes --json';
 
 export type SubscriptionsCommand = Readonly<{ json: boolean }> &
   (Readonly<{ kind: 'list' }> | Readonly<{ kind: 'rebuild'; name: string }>);
 
 /** @throws StartupError one line, with the usage, where it is not to be understood */
 export function parseSubscriptionsCommand(args: readonly string[]): SubscriptionsCommand {
-  const { values, positionals } = parsed(args);
+  const { values, positionals } = readOptions({ args: [...args], options, allowPositionals: true }, wrong);
   const [verb, name, ...more] = positionals;
   const { json } = values;
   if (verb === 'list' && name === undefined) return { kind: 'list', json };
@@ -25,16 +25,10 @@ export function parseSubscriptionsCommand(args: readonly string[]): Subscription
   throw wrong();
 }
 
-function parsed(args: readonly string[]) {
-  try {
-    const options = { json: { type: 'boolean', default: false } } as const;
-    return parseArgs({ args: [...args], options, allowPositionals: true });
-  } catch (error) {
-    throw wrong(error instanceof Error ? error.message : String(error));
-  }
-}
+const options = { json: { type: 'boolean', default: false } } as const;
 
-const wrong = (why?: string): StartupError => new StartupError(`${why === undefined ? '' : `${why}; `}${usage}.`);
+const wrong = (why?: string): StartupError =>
+  new StartupError(`${why === undefined ? '' : `${why}; `}${subscriptionsUsage}.`);
 
 /** @returns what to print. @throws StartupError where no read model has that name */
 export async function runSubscriptionsCommand(db: Db, command: SubscriptionsCommand): Promise<string> {

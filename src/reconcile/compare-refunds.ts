@@ -1,8 +1,8 @@
 // Refunds of one payment that have no end and no run: somebody has asked for them, or the money was not wanted any more.
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 import type { CatalogueEvent, EventOf } from '../domain/catalogue.ts';
 import type { StoredEvent } from '../domain/event.ts';
-import { refundPaymentId, type SagaLimits } from '../domain/saga-contract.ts';
+import { refundPaymentId, refundPaymentPrefix, type SagaLimits } from '../domain/saga-contract.ts';
 import type { EventStore } from '../event-store/event-store.ts';
 import { heldBy, type PaymentGateway } from '../payments/payment-gateway.ts';
 import type { Db } from '../platform/database.ts';
@@ -24,6 +24,13 @@ export const compareRefunds = (deps: RefundComparisonDeps): Comparison =>
 
 const right = 'another run brings the refund to its end';
 
+/** `refundPaymentId` in SQL. */
+const idInSql = (paymentId: RawBuilder<string>, refundId: RawBuilder<string>): RawBuilder<string> =>
+  sql<string>`(${sql.lit(refundPaymentPrefix)} || ${paymentId} || '-' || ${refundId})`;
+const payload = (field: 'paymentId' | 'refundId'): RawBuilder<string> =>
+  sql<string>`(started.payload ->> ${sql.lit(field)})`;
+const requestedId = idInSql(payload('paymentId'), payload('refundId'));
+
 const isOpen = sql<boolean>`not exists (
     select from events failed
     where failed.aggregate_id = started.payload ->> 'paymentId' and failed.event_type = 'payment.refund_failed'
@@ -32,20 +39,18 @@ const isOpen = sql<boolean>`not exists (
     not exists (
       select from events refunded
       where refunded.aggregate_id = started.payload ->> 'paymentId' and refunded.event_type = 'payment.refunded'
-        and refunded.metadata ->> 'sagaId' =
-          'refund-payment-' || (started.payload ->> 'paymentId') || '-' || (started.payload ->> 'refundId'))
+        and refunded.metadata ->> 'sagaId' = ${requestedId})
     or started.payload ->> 'restock' = 'true' and exists (
       select from reservations
       where reservations.order_id = started.aggregate_id::uuid and reservations.state = 'consumed'
         and reservations.settled_by_hand is null))`;
 
 async function* readRequested(deps: RefundComparisonDeps, scope: Scope): AsyncGenerator<readonly WantedRun[]> {
-  const payload = (field: string) => sql<string>`(started.payload ->> ${sql.lit(field)})`;
   const pages = readStartEvents(
     deps.db,
     {
       eventType: 'order.refund_requested',
-      workflowId: sql<string>`'refund-payment-' || ${payload('paymentId')} || '-' || ${payload('refundId')}`,
+      workflowId: requestedId,
       isOpen,
       takesSeconds: 0,
     },
@@ -111,7 +116,7 @@ async function readPayments(
     select payments.payment_id as key, payments.order_id as "orderId", payments.tenant_id as "tenantId",
       coalesce(saga_starts.repairs, 0) as repairs
     from payments join orders using (order_id)
-      left join saga_starts on saga_starts.workflow_id = 'refund-payment-' || payments.payment_id || '-unwanted'
+      left join saga_starts on saga_starts.workflow_id = ${idInSql(sql`payments.payment_id`, sql.lit(unwantedRefund))}
     where payments.payment_id > ${after}::uuid
       and (${since}::int is null
         or greatest(payments.updated_at, orders.updated_at) > now() - make_interval(hours => ${since}::int))

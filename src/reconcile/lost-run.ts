@@ -42,8 +42,8 @@ export async function* findLost(
   scope: Scope,
 ): AsyncGenerator<Difference> {
   for await (const page of pages) {
-    // Each run is asked for by its id: the list is behind, and a run that has ended may still stand there as running.
-    for (const wanted of page) {
+    const running = await deps.runs.runningAmong(page.map(({ workflowId }) => workflowId));
+    for (const wanted of page.filter(({ workflowId }) => !running.has(workflowId))) {
       const run = await deps.runs.look(wanted.workflowId);
       if (!isLost(wanted, run, scope)) continue;
       const found = await wanted.look();

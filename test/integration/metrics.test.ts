@@ -194,7 +194,7 @@ describe('a transaction that sits idle in another database of the cluster', () =
     { timeout: 3 * longestElsewhere },
     async () => {
       const other = await createTestDatabase();
-      // As one of our processes: the server ends it, sooner than the 15 s that are usual.
+      // As one of our processes, which the server ends after 15 s; once all is seen, sooner.
       const elsewhere = connectDatabase({
         url: other.url,
         poolSize: 1,
@@ -202,12 +202,13 @@ describe('a transaction that sits idle in another database of the cluster', () =
         onIdleError: () => undefined,
       });
       const idle = Promise.withResolvers<void>();
+      const looked = Promise.withResolvers<void>();
       const ended = Promise.withResolvers<void>();
       const writing = elsewhere.transaction().execute(async (tx) => {
-        await sql`select set_config('idle_in_transaction_session_timeout', '5s', true), pg_current_xact_id()`.execute(
-          tx,
-        );
+        await sql`select pg_current_xact_id()`.execute(tx);
         idle.resolve();
+        await looked.promise;
+        await sql`select set_config('idle_in_transaction_session_timeout', '1s', true)`.execute(tx);
         await ended.promise;
         await sql`select 1`.execute(tx);
       });
@@ -227,6 +228,7 @@ describe('a transaction that sits idle in another database of the cluster', () =
       // What is delivered does not wait for the log.
       await until((metrics) => metrics.value('outbox_pending', bus) === 0);
 
+      looked.resolve();
       await eventually(async () => ((await isVisible()) ? true : undefined), longestElsewhere);
       await until((metrics) => (metrics.value('log_horizon_lag_seconds') ?? 5) < 2, longestElsewhere);
       ended.resolve();

@@ -293,7 +293,8 @@ describe('the view of a saga', () => {
     const { runId } = await run(orderId).describe();
     const waiting = await eventually(async () => {
       const view = await views.find('default', orderId);
-      return view?.runId === runId ? view : undefined;
+      // The step's own row is written a moment after the gateway's.
+      return view?.runId === runId && view.steps[1]?.state === 'running' ? view : undefined;
     });
     expect(waiting).toEqual({
       workflowId: orderSagaId(orderId),

@@ -73,12 +73,13 @@ export function createStuckSteps(service: SagaService): StuckSteps {
 }
 
 /**
- * Ends the run as an operator's "Terminate" does: nothing is undone. Until the list of runs shows it as well, a
- * reconciliation takes it for one that runs, and leaves it to the next.
+ * Ends the run as an operator's "Terminate" does: nothing is undone, and no attempt that is under way does more. Until the
+ * list of runs shows it as well, a reconciliation takes it for one that runs, and leaves it to the next.
  */
-export async function terminate({ parts }: SagaService, workflowId: string): Promise<void> {
+export async function terminate({ parts, goneRuns }: SagaService, workflowId: string): Promise<void> {
   const { workflow } = parts.temporal;
   const { runId } = await workflow.getHandle(workflowId).describe();
+  goneRuns.add(runId);
   await workflow.getHandle(workflowId).terminate('by the test');
   // By its end: one that began just now may not be in the list yet, and would still come as running.
   await eventually(async () => {

@@ -22,6 +22,8 @@ export type TestRelay = Readonly<{
   logged: readonly string[];
   /** What of it a person should see. */
   warnings: readonly string[];
+  /** Of the loop, between two rounds with nothing to do: whether it was poked before its time. */
+  waits: { poked: boolean }[];
   stop(): Promise<void>;
 }>;
 
@@ -42,6 +44,7 @@ export type TestRelayOptions = Readonly<{
 
 export function createTestRelay(log: EventLog, options: TestRelayOptions): TestRelay {
   const { logger, lines, warnings } = createLogBook();
+  const waits: { poked: boolean }[] = [];
   const wakeUp = createWakeUp({
     db: log.db,
     logger,
@@ -50,7 +53,13 @@ export function createTestRelay(log: EventLog, options: TestRelayOptions): TestR
   });
   const relay = createRelay({
     db: log.db,
-    wakeUp,
+    wakeUp: {
+      ...wakeUp,
+      async wait(milliseconds, signal, mark) {
+        await wakeUp.wait(milliseconds, signal, mark);
+        waits.push({ poked: wakeUp.mark() !== mark });
+      },
+    },
     logger,
     decode: (row) => log.codec.decode(row),
     policy: {
@@ -68,6 +77,7 @@ export function createTestRelay(log: EventLog, options: TestRelayOptions): TestR
     wakeUp,
     logged: lines,
     warnings,
+    waits,
     async stop() {
       await relay.stop();
       await wakeUp.close();

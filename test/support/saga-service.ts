@@ -2,6 +2,7 @@
 // queue of its own, on the real Temporal server.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { activityInfo } from '@temporalio/activity';
 import { sql } from 'kysely';
 import type { EventMetadata } from '../../src/domain/event.ts';
 import { orderSagaId } from '../../src/domain/saga-contract.ts';
@@ -53,6 +54,11 @@ export type StepFaults = {
 export type SagaService = Readonly<{
   parts: Parts;
   faults: StepFaults;
+  /**
+   * Ids of runs whose attempts do nothing more, though one may be under way: as it is once a run has been gone for the
+   * time of grace.
+   */
+  goneRuns: Set<string>;
   environment: Readonly<Record<string, string>>;
   commands: OrderCommands;
   order(orderId: string): Promise<OrderView>;
@@ -82,10 +88,11 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
   const parts = createParts(readSettings('all', environment), { role: 'test', runsLoops: true });
   const running: Running[] = [];
   const faults: StepFaults = {};
+  const goneRuns = new Set<string>();
   if (options.relay ?? true) running.push(startRelay(withBeforeGet(parts, options.beforeGet)));
   if (options.worker ?? true) {
     installRuntimeOnce();
-    const worker = startWorker(withFaults(parts, faults));
+    const worker = startWorker(withFaults(parts, faults, goneRuns));
     running.push(worker);
     // Bundling the workflows blocks this process, on a busy machine for longer than a connection may take.
     await eventually(async () => (worker.isPolling() ? true : undefined), 55_000);
@@ -102,6 +109,7 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
   return {
     parts,
     faults,
+    goneRuns,
     environment,
     commands,
     order,
@@ -137,12 +145,16 @@ function withBeforeGet(parts: Parts, beforeGet: ServiceOptions['beforeGet']): Pa
   return { ...parts, gateway: { ...gateway, get } };
 }
 
-function withFaults(parts: Parts, faults: StepFaults): Parts {
+function withFaults(parts: Parts, faults: StepFaults, goneRuns: ReadonlySet<string>): Parts {
   const { gateway, unitOfWork } = parts;
+  const refuseTheGone = (): void => {
+    if (goneRuns.has(activityInfo().workflowExecution?.runId ?? '')) throw new Error('its run is gone');
+  };
   return {
     ...parts,
     unitOfWork: async (work) => {
       await faults.unitOfWork?.();
+      refuseTheGone();
       const result = await unitOfWork(work);
       await faults.committed?.();
       return result;
@@ -151,16 +163,19 @@ function withFaults(parts: Parts, faults: StepFaults): Parts {
       ...gateway,
       prepare: async (request) => {
         await faults.prepare?.();
+        refuseTheGone();
         return await gateway.prepare(request);
       },
       capture: async (paymentId) => {
         await faults.capture?.();
+        refuseTheGone();
         const payment = await gateway.capture(paymentId);
         await faults.afterCapture?.();
         return payment;
       },
       refund: async (paymentId, refund) => {
         await faults.refund?.();
+        refuseTheGone();
         const refunded = await gateway.refund(paymentId, refund);
         await faults.afterRefund?.();
         return refunded;

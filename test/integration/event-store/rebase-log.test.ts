@@ -1,5 +1,4 @@
 // A dump in a younger cluster: no role works on it, and one command mends it without changing what is read next.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DomainEvent } from '../../../src/domain/event.ts';
@@ -8,7 +7,7 @@ import { createSubscription, type SubscriptionRunner } from '../../../src/event-
 import { connectDatabase } from '../../../src/platform/database.ts';
 import { StartupError } from '../../../src/platform/startup-error.ts';
 import { counted, made, newThing, startEventLog, type EventLog } from '../../support/event-log.ts';
-import { runMain } from '../../support/role-process.ts';
+import { createRoleProcesses, runMain } from '../../support/role-process.ts';
 import { eventually } from '../../support/saga-service.ts';
 import { startDatabaseProxy } from '../../support/tcp-proxy.ts';
 
@@ -115,12 +114,14 @@ describe('a log whose ordering xids are ahead of the cluster', () => {
     await restoreElsewhere();
     const { proxy, url } = await startDatabaseProxy(log.url);
     proxy.cut();
-    const ended = runMain(['relay'], { DATABASE_URL: url, TEMPORAL_ADDRESS: '127.0.0.1:1', LOG_LEVEL: 'info' });
-    await sleep(4_000);
+    const roles = createRoleProcesses({ DATABASE_URL: url, TEMPORAL_ADDRESS: '127.0.0.1:1' });
+    const relay = await roles.start('relay');
     proxy.mend();
-    const { code, stdout } = await ended;
+    const { code } = await relay.ended;
+    const said = relay.log();
+    await roles.stop();
     await proxy.close();
-    expect(stdout).toMatch(/"msg":"started"[^]*"level":60[^]*The event log was restored from another/);
+    expect(said).toMatch(/"msg":"started"[^]*"level":60[^]*The event log was restored from another/);
     expect(code).toBe(1);
   });
 

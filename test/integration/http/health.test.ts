@@ -59,12 +59,22 @@ test('one bad check is enough, and the others are still shown', async () => {
 
 test('checks run side by side, and one that hangs is given up after two seconds', async () => {
   const hanging = async () => await new Promise<{ ok: boolean }>(() => undefined);
-  const started = performance.now();
-  expect(await readyz({ one: hanging, two: hanging })).toMatchObject({
+  const met = Promise.withResolvers<void>();
+  const waiting = async () => await met.promise.then(() => ({ ok: true }));
+  const meeting = async () => {
+    met.resolve();
+    return { ok: true };
+  };
+  expect(await readyz({ hanging, waiting, meeting })).toMatchObject({
     status: 503,
-    body: { checks: { one: { ok: false, detail: expect.stringContaining('2000 ms') }, two: { ok: false } } },
+    body: {
+      checks: {
+        hanging: { ok: false, detail: expect.stringContaining('2000 ms') },
+        waiting: { ok: true },
+        meeting: { ok: true },
+      },
+    },
   });
-  expect(performance.now() - started).toBeLessThan(3_900);
 });
 
 test('a role without an API serves only its health', async () => {

@@ -1,6 +1,7 @@
 import { request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { eventually } from '../../support/saga-service.ts';
 import { eventTypes, expectProblem, makeOrder, startApi, type Api } from './api.ts';
 
 let api: Api;
@@ -29,9 +30,7 @@ const submit = async (orderId: string, prefer: string, more: Readonly<Record<str
   return { ...reply, ms: performance.now() - started };
 };
 const submitted = async (orderId: string) => {
-  await vi.waitFor(async () => {
-    expect(await eventTypes(api, orderId)).toContain('order.submitted');
-  });
+  await expect.poll(async () => await eventTypes(api, orderId)).toContain('order.submitted');
 };
 /** What the saga's last step does to the row. */
 const end = async (orderId: string, status: 'confirmed' | 'failed' | 'cancelled') => {
@@ -78,14 +77,14 @@ test('nobody is waited for: a client that goes away ends the polling', async () 
   sent.end();
   await submitted(orderId);
   const before = reads;
-  await vi.waitFor(() => {
-    expect(reads).toBeGreaterThan(before + 1);
-  });
+  await expect.poll(() => reads).toBeGreaterThan(before + 1);
   sent.destroy();
-  await delay(300);
-  const after = reads;
-  await delay(500);
-  expect(reads).toBe(after);
+  // However long it takes until the server hears of it.
+  await eventually(async () => {
+    const seen = reads;
+    await delay(500);
+    return reads === seen ? true : undefined;
+  });
 });
 
 test('a process that stops keeps nobody waiting', async () => {

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { figuresStatement } from '../../../src/outbox/outbox-figures.ts';
 import { claimStatement, completeDeliveries, claimDeliveries } from '../../../src/outbox/outbox-rows.ts';
 import { mendLanes } from '../../../src/outbox/lanes.ts';
+import type { Tx } from '../../../src/platform/database.ts';
 import { fillOutbox } from '../../support/backlog.ts';
 import { startEventLog, type EventLog } from '../../support/event-log.ts';
 
@@ -68,6 +69,23 @@ async function expectCheap(most: number, statement?: RawBuilder<unknown>): Promi
   }
 }
 
+/** By the server's own count, which no load on the machine changes. */
+async function rowsRead(work: (tx: Tx) => Promise<void>): Promise<number> {
+  return await log.db.transaction().execute(async (tx) => {
+    const sofar = async (): Promise<number> => {
+      const { rows } = await sql<{ read: number }>`
+        select sum(seq_tup_read + idx_tup_fetch)::int as read from pg_stat_xact_user_tables
+        where relname in ('outbox', 'outbox_lanes')`.execute(tx);
+      return rows[0]?.read ?? Number.NaN;
+    };
+    const before = await sofar();
+    await work(tx);
+    const read = (await sofar()) - before;
+    console.log(`${expect.getState().currentTestName}: ${read} rows`);
+    return read;
+  });
+}
+
 beforeAll(async () => {
   log = await startEventLog();
   await sql`alter table outbox set (autovacuum_enabled = off)`.execute(log.db);
@@ -116,16 +134,17 @@ it('a completion asks for what is left in its lane, not for all of it', async ()
   await fill('long', 1, 50_000, 'pending');
   const rows = await claimDeliveries(log.db, { ...claim, owner: 'completes' });
   expect(rows).toContainEqual(expect.objectContaining({ aggregate_id: 'long-1', version: 1 }));
-  const before = performance.now();
   const ids = rows.map((row) => row.id);
-  expect(await completeDeliveries(log.db, { ...claim, owner: 'completes' }, ids)).toBe(ids.length);
-  expect(performance.now() - before).toBeLessThan(500);
+  const read = await rowsRead(async (tx) => {
+    expect(await completeDeliveries(tx, { ...claim, owner: 'completes' }, ids)).toBe(ids.length);
+  });
+  expect(read).toBeLessThan(500);
   expect(await claimDeliveries(log.db, claim)).toMatchObject([{ aggregate_id: 'long-1', version: 2 }]);
 });
 
 it('the walk over the lanes asks once for each aggregate with something undone', async () => {
-  const before = performance.now();
-  const { mended } = await mendLanes(log.db, { ...claim, after: '', limit: 1_000 });
-  expect(mended).toBe(0);
-  expect(performance.now() - before).toBeLessThan(500);
+  const read = await rowsRead(async (tx) => {
+    expect((await mendLanes(tx, { ...claim, after: '', limit: 1_000 })).mended).toBe(0);
+  });
+  expect(read).toBeLessThan(500);
 });
