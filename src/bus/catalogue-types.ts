@@ -6,3 +6,7 @@ export type CatalogueShape = EventCatalogue;
 export type EventOfCatalogue<C extends CatalogueShape, N extends keyof C & string = keyof C & string> = {
   [K in N]: DomainEvent<z.infer<C[K]['schema']>, K>;
 }[N];
+/** What its writer says of an event that follows from another; see `Publish`. */
+export type FollowUpOf<C extends CatalogueShape> = {
+  [K in keyof C & string]: Pick<EventOfCatalogue<C, K>, 'eventType' | 'aggregateId' | 'aggregateType' | 'payload'>;
+}[keyof C & string];

@@ -46,6 +46,27 @@ export async function migrateToLatest(databaseUrl: string): Promise<readonly str
   return await run(databaseUrl, async (migrator) => await migrator.migrateToLatest());
 }
 
+/**
+ * An extension's migrations, noted apart from the service's: neither is in the way of the other's order. Safe in several
+ * processes at once, as the service's are.
+ * @param name of the extension; the same for ever
+ * @returns and throws as `migrateToLatest`
+ */
+export async function migrateOwnTables(
+  databaseUrl: string,
+  name: string,
+  migrations: Readonly<Record<string, Migration>>,
+): Promise<readonly string[]> {
+  const migratorOf = (db: Db): Migrator =>
+    new Migrator({
+      db,
+      provider: { getMigrations: async () => await Promise.resolve({ ...migrations }) },
+      migrationTableName: `${name}_migration`,
+      migrationLockTableName: `${name}_migration_lock`,
+    });
+  return await run(databaseUrl, async (migrator) => await migrator.migrateToLatest(), migratorOf);
+}
+
 /** The next migration only; none where there is none. For tests, which look at what each does. */
 export async function migrateUp(databaseUrl: string): Promise<readonly string[]> {
   return await run(databaseUrl, async (migrator) => await migrator.migrateUp());
@@ -59,9 +80,10 @@ export async function migrateDown(databaseUrl: string): Promise<readonly string[
 async function run(
   databaseUrl: string,
   migrate: (migrator: Migrator) => Promise<MigrationResultSet>,
+  migratorOf = migratorFor,
 ): Promise<readonly string[]> {
   return await withDatabase(databaseUrl, 'migrate', async (db) => {
-    const { error, results } = await migrate(migratorFor(db));
+    const { error, results } = await migrate(migratorOf(db));
     if (isNoService(error)) throw error;
     if (error !== undefined) throw new Error('the migration failed; nothing of it was committed', { cause: error });
     return (results ?? []).map((result) => result.migrationName);

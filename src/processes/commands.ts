@@ -5,9 +5,11 @@ import { readSettings, roles, type Role } from '../platform/config.ts';
 import type { Db } from '../platform/database.ts';
 import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
 import { createLogger } from '../platform/logger.ts';
-import { migrateToLatest, withDatabase } from '../platform/migrate.ts';
+import { withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { asksForHelp } from './command-options.ts';
+import type { Extension } from './extension.ts';
+import { migrateAll } from './migrations.ts';
 import { outboxUsage, parseOutboxCommand, runOutboxCommand } from './outbox-command.ts';
 import type { ServiceRole } from './roles.ts';
 import { parseSubscriptionsCommand, runSubscriptionsCommand, subscriptionsUsage } from './subscriptions-command.ts';
@@ -19,7 +21,11 @@ const takeMore: ReadonlySet<Role> = new Set<Role>(['outbox', 'subscriptions', 'r
  * Runs a role to its end. Exit code 1 with one line on standard error where a person has to mend something.
  * @param parentPid whose child this process was when it began.
  */
-export async function runCommand(args: readonly string[], parentPid: number): Promise<void> {
+export async function runCommand(
+  args: readonly string[],
+  parentPid: number,
+  extensions: readonly Extension[] = [],
+): Promise<void> {
   // Whoever read our output may go (`npm run demo | head`); the service does not go with it.
   process.stdout.on('error', () => undefined);
   try {
@@ -27,7 +33,7 @@ export async function runCommand(args: readonly string[], parentPid: number): Pr
     const role = roles.find((known) => known === name);
     if (asksForHelp(args)) process.stdout.write(`${await usageOf(role)}.\n`);
     else if (role === undefined || (more.length > 0 && !takeMore.has(role))) throw new StartupError(`${usage}.`);
-    else await run(role, more, parentPid);
+    else await run(role, more, { parentPid, extensions });
     // 0, or what `dev` has set because a server of its own died, or `reconcile` because differences are left.
     process.exit();
   } catch (error) {
@@ -45,17 +51,20 @@ async function usageOf(role: Role | undefined): Promise<string> {
   return usage;
 }
 
-async function run(role: Role, args: readonly string[], parentPid: number): Promise<void> {
+type Launch = Readonly<{ parentPid: number; extensions: readonly Extension[] }>;
+
+async function run(role: Role, args: readonly string[], launch: Launch): Promise<void> {
+  const { extensions } = launch;
   switch (role) {
     case 'api':
     case 'worker':
     case 'relay':
     case 'consumer':
     case 'all':
-      await serve(role);
+      await serve(role, extensions);
       break;
     case 'migrate': {
-      const done = await migrateToLatest(readSettings(role).databaseUrl ?? '');
+      const done = await migrateAll(readSettings(role).databaseUrl ?? '', extensions);
       process.stdout.write(done.length === 0 ? 'The database is up to date.\n' : `Migrated: ${done.join(', ')}.\n`);
       break;
     }
@@ -80,21 +89,21 @@ async function run(role: Role, args: readonly string[], parentPid: number): Prom
     }
     case 'subscriptions': {
       const command = parseSubscriptionsCommand(args);
-      await answerFromDatabase(role, async (db) => await runSubscriptionsCommand(db, command));
+      await answerFromDatabase(role, async (db) => await runSubscriptionsCommand(db, command, extensions));
       break;
     }
     case 'reconcile': {
       // Loaded on demand: Temporal's packages.
       const { readReconcileOptions, runReconcile } = await import('./reconcile-command.ts');
-      process.exitCode = await runReconcile(readReconcileOptions(args), readSettings(role));
+      process.exitCode = await runReconcile(readReconcileOptions(args), readSettings(role), extensions);
       break;
     }
     // Loaded on demand: an image for production has no embedded PostgreSQL.
     case 'dev':
-      await (await import('./dev.ts')).runDev({ playDemo: false, parentPid });
+      await (await import('./dev.ts')).runDev({ playDemo: false, ...launch });
       break;
     case 'demo':
-      await (await import('./dev.ts')).runDemoOnly(parentPid);
+      await (await import('./dev.ts')).runDemoOnly(launch);
       break;
   }
 }
@@ -103,12 +112,12 @@ async function answerFromDatabase(role: Role, work: (db: Db) => Promise<string>)
   process.stdout.write(await withDatabase(readSettings(role).databaseUrl ?? '', role, work));
 }
 
-async function serve(role: ServiceRole): Promise<void> {
+async function serve(role: ServiceRole, extensions: readonly Extension[]): Promise<void> {
   const stop = listenForStop();
   const settings = readSettings(role);
   const logger = createLogger({ level: settings.logLevel, role });
   // Loaded on demand: a command that looks something up need not wait for Temporal's packages.
   const { startRole } = await import('./roles.ts');
-  const running = await startRole(role, settings, logger);
+  const running = await startRole(role, settings, { logger, extensions });
   await runUntilStopped(running, { stop, graceSeconds: settings.shutdownGraceSeconds + 5, logger });
 }

@@ -3,8 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { CompletedSettings, Timing } from '../embedded/stack.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
-import { migrateToLatest } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
+import type { Extension } from './extension.ts';
+import { migrateAll } from './migrations.ts';
 import { startRole } from './roles.ts';
 
 /** What is embedded answers in seconds; a Temporal that somebody else runs may be starting as well. */
@@ -15,15 +16,23 @@ export type DevService = Readonly<{
   timings: Timing[];
   logger: Logger;
   signal: AbortSignal;
+  extensions: readonly Extension[];
   readyWithinMilliseconds?: number;
 }>;
 
 /** @throws StartupError where it is not ready in time, naming what is missing; the signal's reason where it aborts */
 export async function startService(service: DevService): Promise<Running> {
-  const { settings, timings, logger, signal, readyWithinMilliseconds = defaultReadyWithinMilliseconds } = service;
-  await timed(timings, 'migrations', async () => await migrateToLatest(settings.databaseUrl));
+  const {
+    settings,
+    timings,
+    logger,
+    signal,
+    extensions,
+    readyWithinMilliseconds = defaultReadyWithinMilliseconds,
+  } = service;
+  await timed(timings, 'migrations', async () => await migrateAll(settings.databaseUrl, extensions));
   signal.throwIfAborted();
-  const start = async (): Promise<Running> => await startRole('all', settings, logger);
+  const start = async (): Promise<Running> => await startRole('all', settings, { logger, extensions });
   const running = await timed(timings, 'api, worker and relay', start);
   try {
     const ready = async (): Promise<void> => await untilReady(apiUrlOf(settings), readyWithinMilliseconds, signal);

@@ -11,16 +11,20 @@ import { listenForStop, runUntilStopped, stopAll, type StopSignals } from '../pl
 import { createLogger } from '../platform/logger.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { apiUrlOf, startService } from './dev-service.ts';
+import type { Extension } from './extension.ts';
 
 /** All ports are free within 10 s of the end of npm, so the service gets less than that. */
 const graceSeconds = 7;
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
+export type DevLaunch = Readonly<{ parentPid: number; extensions: readonly Extension[] }>;
+
 /** `npm start`. Stays up until it is stopped. @throws StartupError where a person has to mend something */
 export async function runDev({
   playDemo,
   parentPid,
-}: Readonly<{ playDemo: boolean; parentPid: number }>): Promise<void> {
+  extensions,
+}: DevLaunch & Readonly<{ playDemo: boolean }>): Promise<void> {
   const loaded = { name: 'loading the program', ms: Math.round(performance.now()) };
   const stop = listenForStop();
   const environment = inheritedEnvironment();
@@ -31,7 +35,7 @@ export async function runDev({
   };
   watchParent({ environment, parentPid, onGone });
   try {
-    await runUntilToldToStop({ playDemo, loaded, stop, environment });
+    await runUntilToldToStop({ playDemo, loaded, stop, environment, extensions });
   } catch (error) {
     // A stop during the start is no error: what was started is stopped by then.
     if (!stop.signal.aborted || error instanceof StartupError) throw error;
@@ -39,9 +43,15 @@ export async function runDev({
   print('Stopped.');
 }
 
-type DevRun = Readonly<{ playDemo: boolean; loaded: Timing; stop: StopSignals; environment: NodeJS.ProcessEnv }>;
+type DevRun = Readonly<{
+  playDemo: boolean;
+  loaded: Timing;
+  stop: StopSignals;
+  environment: NodeJS.ProcessEnv;
+  extensions: readonly Extension[];
+}>;
 
-async function runUntilToldToStop({ playDemo, loaded, stop, environment }: DevRun): Promise<void> {
+async function runUntilToldToStop({ playDemo, loaded, stop, environment, extensions }: DevRun): Promise<void> {
   const { signal } = stop;
   const given = readSettings('dev');
   const settings = {
@@ -63,7 +73,7 @@ async function runUntilToldToStop({ playDemo, loaded, stop, environment }: DevRu
       process.exitCode = 1;
       stop.request(what);
     });
-    const running = await startService({ settings: stack.settings, timings, logger, signal });
+    const running = await startService({ settings: stack.settings, timings, logger, signal, extensions });
     const apiUrl = apiUrlOf(stack.settings);
     const forget = announceService(folder, { apiUrl, temporalUiUrl: stack.settings.temporalUiUrl });
     printAddresses(given, stack, timings);
@@ -76,11 +86,11 @@ async function runUntilToldToStop({ playDemo, loaded, stop, environment }: DevRu
 }
 
 /** `npm run demo`: on the service that runs in this folder, or else as `npm start` with the demo. */
-export async function runDemoOnly(parentPid: number): Promise<void> {
+export async function runDemoOnly(launch: DevLaunch): Promise<void> {
   const settings = readSettings('demo');
   const service = await findService(resolve(settings.dataDir));
   if (service === undefined) {
-    await runDev({ playDemo: true, parentPid });
+    await runDev({ playDemo: true, ...launch });
     return;
   }
   const results = await runDemo({ apiUrl: service.apiUrl, print });

@@ -1,8 +1,9 @@
 // What every role is composed of. Made once per process; a role takes what it needs.
 import type { Client } from '@temporalio/client';
-import { catalogue, type CatalogueEvent } from '../domain/catalogue.ts';
+import type { CatalogueEvent } from '../domain/catalogue.ts';
 import type { SagaLimits } from '../domain/saga-contract.ts';
 import type { VerificationLimits } from '../domain/user-verification.ts';
+import type { Routes } from '../event-store/append.ts';
 import { createEventCodec, type EventCodec } from '../event-store/event-codec.ts';
 import { PgEventStore, type EventStore } from '../event-store/event-store.ts';
 import { createUnitOfWork, type RunUnitOfWork } from '../event-store/unit-of-work.ts';
@@ -16,14 +17,17 @@ import { createLogger, type Logger } from '../platform/logger.ts';
 import { createMetricsRegistry, type MetricsRegistry } from '../platform/metrics.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { connectTemporal } from '../platform/temporal-client.ts';
-import { eventRoutes } from '../sagas/event-routes.ts';
+import { extendCatalogue, type Extension } from './extension.ts';
 import { createObservers, type Observers } from './observers.ts';
 
 export type Parts = Readonly<{
   settings: Settings;
   logger: Logger;
   db: Db;
+  extensions: readonly Extension[];
+  /** The codec's catalogue, these routes and so the store know the extensions' event types as well. */
   codec: EventCodec;
+  routes: Routes;
   store: EventStore<CatalogueEvent>;
   unitOfWork: RunUnitOfWork<CatalogueEvent>;
   repository: EventSourcedOrderRepository;
@@ -46,6 +50,7 @@ export type PartsOptions = Readonly<{
   /** After which a connection to PostgreSQL counts as dead, where that is not as long as statements may last. */
   longestSilenceMilliseconds?: number | undefined;
   logger?: Logger;
+  extensions?: readonly Extension[] | undefined;
 }>;
 
 /** A setting that `readSettings` demanded for this role, or that `dev` filled in. */
@@ -54,8 +59,10 @@ export function required(value: string | undefined, name: string): string {
   return value;
 }
 
+/** @throws StartupError where a setting is missing, or an extension clashes with the service or another one */
 export function createParts(settings: Settings, options: PartsOptions): Parts {
-  const { role, runsLoops, longestSilenceMilliseconds, logger: given } = options;
+  const { role, runsLoops, longestSilenceMilliseconds, logger: given, extensions = [] } = options;
+  const { catalogue, routes } = extendCatalogue(extensions);
   const logger = given ?? createLogger({ level: settings.logLevel, role });
   const url = required(settings.databaseUrl, 'DATABASE_URL');
   const db = connectDatabase({
@@ -69,7 +76,7 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
   const wakeUp = createWakeUp({ db, logger, listenUrl });
   const onCommitted = (): void => wakeUp.poke();
   const codec = createEventCodec(catalogue);
-  const store = new PgEventStore({ db, codec, routes: eventRoutes, onCommitted });
+  const store = new PgEventStore({ db, codec, routes, onCommitted });
   const metricsRegistry = createMetricsRegistry();
   const unitOfWork = createUnitOfWork({ db, store, onCommitted });
   // Without an address (in a consumer) nothing ever calls it.
@@ -81,7 +88,9 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
     settings,
     logger,
     db,
+    extensions,
     codec,
+    routes,
     store,
     unitOfWork,
     repository: createOrderRepository({ store, unitOfWork }),

@@ -7,6 +7,7 @@ import { createLogger } from '../platform/logger.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { isInOrder, lineOf, summaryOf } from '../reconcile/report.ts';
 import { readOptions } from './command-options.ts';
+import type { Extension } from './extension.ts';
 import { createParts } from './parts.ts';
 import { defaultGraceSeconds, reconcileParts } from './reconcile.ts';
 
@@ -45,12 +46,16 @@ function wholeNumber(text: string): number {
 }
 
 /** @returns the exit code: 0 where everything was looked at and nothing is left, otherwise 1 */
-export async function runReconcile(command: ReconcileCommand, settings: Settings): Promise<number> {
+export async function runReconcile(
+  command: ReconcileCommand,
+  settings: Settings,
+  extensions: readonly Extension[],
+): Promise<number> {
   const { repair, json, graceSeconds, sinceHours } = command;
   const print = (text: string): void => void process.stdout.write(`${text}\n`);
   // Standard output is the report's.
   const logger = createLogger({ level: 'silent', role: 'reconcile' });
-  const parts = createParts(settings, { role: 'reconcile', runsLoops: false, logger });
+  const parts = createParts(settings, { role: 'reconcile', runsLoops: false, logger, extensions });
   try {
     await refuseForeignLog(parts.db);
     const summary = await reconcileParts(parts, {

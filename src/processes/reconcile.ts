@@ -12,7 +12,6 @@ import { compareSagas } from '../reconcile/compare-sagas.ts';
 import { compareVerifications } from '../reconcile/compare-verifications.ts';
 import { reconcile, type Comparisons, type ReconcileOptions } from '../reconcile/reconcile.ts';
 import { lineOf } from '../reconcile/report.ts';
-import { eventRoutes } from '../sagas/event-routes.ts';
 import { createSagaClient } from '../sagas/saga-client.ts';
 import { createSagaRuns } from '../sagas/saga-runs.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
@@ -25,7 +24,7 @@ export const defaultGraceSeconds = 60;
  * is refused instead of fulfilled late; then sagas, and then the money of orders that have ended.
  */
 function comparisonsOf(parts: Parts): Comparisons {
-  const { db, store, codec, unitOfWork, gateway, temporal, settings, repository, limits, verification } = parts;
+  const { db, store, codec, routes, unitOfWork, gateway, temporal, settings, repository, limits, verification } = parts;
   const taskQueue = settings.temporalTaskQueue;
   const runs = createSagaRuns({ client: temporal, taskQueue });
   const client = createSagaClient({ client: temporal, taskQueue });
@@ -39,7 +38,7 @@ function comparisonsOf(parts: Parts): Comparisons {
     verifications: compareVerifications({ ...restarts, db, store, verification }),
     payments: comparePayments({ db, store, unitOfWork, gateway, runs }),
     ledger: compareLedger({ db }),
-    deliveries: compareDeliveries({ db, routes: eventRoutes }),
+    deliveries: compareDeliveries({ db, routes }),
     attention: compareAttention({ runs }),
   };
 }

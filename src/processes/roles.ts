@@ -7,6 +7,7 @@ import { stopAll, type Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { startApi } from './api.ts';
 import { startConsumer } from './consumer.ts';
+import type { Extension } from './extension.ts';
 import { guardLog } from './log-guard.ts';
 import { createParts, type Parts } from './parts.ts';
 import { keepReconcileSchedule } from './reconcile-schedule.ts';
@@ -24,15 +25,22 @@ const callersPatienceMilliseconds = 20_000;
 
 export type ServiceRole = 'api' | 'worker' | 'relay' | 'consumer' | 'all';
 
+export type RoleOptions = Readonly<{ logger?: Logger; extensions?: readonly Extension[] }>;
+
 /**
  * Starts one role. What stops it stops first what takes on work, then what does it, then the connections.
- * @throws StartupError where a port is taken, the log is one of another cluster, or the workflow bundle does not fit
+ * @throws StartupError where a port is taken, the log is one of another cluster, the workflow bundle does not fit, or an extension clashes
  */
-export async function startRole(role: ServiceRole, settings: Settings, logger?: Logger): Promise<Running> {
+export async function startRole(
+  role: ServiceRole,
+  settings: Settings,
+  { logger, extensions }: RoleOptions = {},
+): Promise<Running> {
   const parts = createParts(settings, {
     role,
     runsLoops: role === 'relay' || role === 'all',
     longestSilenceMilliseconds: role === 'api' || role === 'worker' ? callersPatienceMilliseconds : undefined,
+    extensions,
     ...(logger === undefined ? {} : { logger }),
   });
   const started: Running[] = [];

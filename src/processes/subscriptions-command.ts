@@ -4,10 +4,12 @@ import { encodeCursor } from '../event-store/log-cursor.ts';
 import { listSubscriptions, mostCounted, type SubscriptionState } from '../event-store/subscription-list.ts';
 import { rebuildSubscription } from '../event-store/subscription.ts';
 import { notifyLoops } from '../outbox/wake-up.ts';
+import type { Subscription } from '../event-store/subscription.ts';
 import type { Db } from '../platform/database.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { readOptions } from './command-options.ts';
-import { subscriptions } from './subscriptions.ts';
+import { extendSubscriptions, type Extension } from './extension.ts';
+import { subscriptions as own } from './subscriptions.ts';
 import { tableOf } from './table.ts';
 
 export const subscriptionsUsage = 'usage: subscriptions list | subscriptions rebuild NAME; each takes --json';
@@ -31,10 +33,16 @@ const wrong = (why?: string): StartupError =>
   new StartupError(`${why === undefined ? '' : `${why}; `}${subscriptionsUsage}.`);
 
 /** @returns what to print. @throws StartupError where no read model has that name */
-export async function runSubscriptionsCommand(db: Db, command: SubscriptionsCommand): Promise<string> {
+export async function runSubscriptionsCommand(
+  db: Db,
+  command: SubscriptionsCommand,
+  extensions: readonly Extension[] = [],
+): Promise<string> {
+  const subscriptions = extendSubscriptions(own, extensions);
   if (command.kind === 'list') {
     const states = await listSubscriptions(db);
-    return command.json ? asJson({ subscriptions: states.map(forJson), neverRun: neverRun(states) }) : listed(states);
+    const never = neverRun(subscriptions, states);
+    return command.json ? asJson({ subscriptions: states.map(forJson), neverRun: never }) : listed(states, never);
   }
   const { name } = command;
   const subscription = subscriptions.find((each) => each.name === name);
@@ -52,16 +60,16 @@ export async function runSubscriptionsCommand(db: Db, command: SubscriptionsComm
 const asJson = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
 /** As `GET /events` takes it: what comes after is what the subscription has not applied. */
 const forJson = ({ checkpoint, ...state }: SubscriptionState) => ({ ...state, checkpoint: encodeCursor(checkpoint) });
-const neverRun = (states: readonly SubscriptionState[]): readonly string[] =>
+const neverRun = (subscriptions: readonly Subscription[], states: readonly SubscriptionState[]): readonly string[] =>
   subscriptions.flatMap(({ name }) => (states.some((state) => state.name === name) ? [] : [name]));
 
-function listed(states: readonly SubscriptionState[]): string {
+function listed(states: readonly SubscriptionState[], never: readonly string[]): string {
   const rows = states.map(({ name, checkpoint, lag, replaying }) => [
     name,
     checkpoint.position,
     lag === mostCounted ? `${lag} or more` : String(lag),
     replaying ? 'yes' : 'no',
   ]);
-  const others = neverRun(states).map((name) => [name, '', 'never run', 'no']);
+  const others = never.map((name) => [name, '', 'never run', 'no']);
   return tableOf(['NAME', 'CHECKPOINT', 'LAG', 'REPLAYING'], [...rows, ...others]);
 }

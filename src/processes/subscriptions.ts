@@ -3,16 +3,18 @@ import { runSubscription } from '../event-store/subscription-loop.ts';
 import { createSubscription, type Subscription } from '../event-store/subscription.ts';
 import { productSalesSubscription } from '../orders/product-sales.ts';
 import type { Running } from '../platform/lifecycle.ts';
+import { extendSubscriptions } from './extension.ts';
 import type { Parts } from './parts.ts';
 
-/** Never rename one: its checkpoint is found by its name. */
+/** The service's own. Never rename one: its checkpoint is found by its name. */
 export const subscriptions: readonly Subscription[] = [productSalesSubscription];
 
 export type RunningSubscriptions = Running & Readonly<{ loops: Readonly<Record<string, LoopWithAge>> }>;
 type LoopWithAge = Readonly<{ loopAgeMilliseconds(): number | undefined }>;
 
-export function startSubscriptions({ db, store, wakeUp, logger }: Parts): RunningSubscriptions {
-  const loops = subscriptions.map((subscription) => ({
+/** @throws StartupError where an extension's has the name of another one */
+export function startSubscriptions({ db, store, wakeUp, logger, extensions }: Parts): RunningSubscriptions {
+  const loops = extendSubscriptions(subscriptions, extensions).map((subscription) => ({
     name: subscription.name,
     loop: runSubscription(createSubscription({ db, store }, subscription), {
       logger: logger.child({ subscription: subscription.name }),

@@ -2,7 +2,7 @@
 // file read these tables and know no folder by name. Patterns are globs over paths from the root of the repository.
 
 /** The trees that are checked. Tests may import anything. */
-export const trees = ['src', 'workflows', 'activities', 'migrations'] as const;
+export const trees = ['src', 'workflows', 'activities', 'migrations', 'examples'] as const;
 
 /** The highest house that is allowed: who changes the ground must be able to think of everything above it. */
 export const mostFloors = 6;
@@ -77,6 +77,12 @@ export const directions: readonly Direction[] = [
     right: 'the general parts know no order: what they need of it is handed to them',
   },
   {
+    from: ['examples/**'],
+    only: ['src/processes/service.ts'],
+    packages: ['kysely', 'zod', 'node:*'],
+    right: 'an example shows what a team writes, and that takes src/processes/service.ts only',
+  },
+  {
     from: ['src/!(launch)/**', 'workflows/**', 'activities/**', 'migrations/**'],
     never: ['src/launch/**', 'src/main.ts'],
     right: 'the command line is the top of the house',
@@ -84,12 +90,12 @@ export const directions: readonly Direction[] = [
   {
     from: ['src/!(launch|processes)/**', 'workflows/**', 'activities/**', 'migrations/**'],
     never: ['src/processes/**'],
-    right: 'the composition roots are used by src/launch only: take what you need as a parameter',
+    right: 'the composition roots are used by src/launch, and by teams: take what you need as a parameter',
   },
   {
     from: ['src/**', 'workflows/**', 'activities/**', 'migrations/**'],
-    never: ['test/**', 'bench/**'],
-    right: 'what runs in production is not among the tests: move it to src',
+    never: ['test/**', 'bench/**', 'examples/**'],
+    right: 'what runs in production is not among the tests, nor the examples: move it to src',
   },
 ];
 

@@ -27,8 +27,8 @@ export type RoleProcess = Readonly<{
 }>;
 
 export type RoleProcesses = Readonly<{
-  /** Resolves once it says that it has started. */
-  start(role: Role, environment?: Readonly<Record<string, string>>): Promise<RoleProcess>;
+  /** Resolves once it says that it has started. @param entry a team's own file, in place of the service's */
+  start(role: Role, environment?: Readonly<Record<string, string>>, entry?: string): Promise<RoleProcess>;
   /** A program of this folder that stands for a role. */
   startProgram(script: string, environment?: Readonly<Record<string, string>>): Promise<RoleProcess>;
   /** Ends all that still run with kill -9. */
@@ -101,7 +101,7 @@ export function createRoleProcesses(environment: Readonly<Record<string, string>
   }
 
   return {
-    start: async (role, more = {}) => await launch(role, [main, role], more),
+    start: async (role, more = {}, entry = main) => await launch(role, [entry, role], more),
     startProgram: async (script, more = {}) =>
       await launch(script, [fileURLToPath(new URL(`./${script}`, import.meta.url))], more),
     async stop() {

@@ -13,6 +13,8 @@ import { createPaymentCallbacks } from '../../src/payments/payment-callbacks.ts'
 import { readSettings } from '../../src/platform/config.ts';
 import { stopAll, type Running } from '../../src/platform/lifecycle.ts';
 import { createLogger } from '../../src/platform/logger.ts';
+import type { Extension } from '../../src/processes/extension.ts';
+import { migrateAll } from '../../src/processes/migrations.ts';
 import { createParts, type Parts } from '../../src/processes/parts.ts';
 import { startRelay } from '../../src/processes/relay.ts';
 import { installTemporalRuntime, startWorker } from '../../src/processes/worker.ts';
@@ -36,6 +38,8 @@ export type ServiceOptions = Readonly<{
   beforeGet?: () => Promise<void>;
   /** Variables as in the environment. */
   environment?: Readonly<Record<string, string>>;
+  /** Their tables are made, too. */
+  extensions?: readonly Extension[];
 }>;
 
 /** Run before the real thing, or after it, in the worker's steps only; a throw takes its place. Unset: nothing happens. */
@@ -85,7 +89,9 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
     SHUTDOWN_GRACE_SECONDS: '10',
     ...options.environment,
   };
-  const parts = createParts(readSettings('all', environment), { role: 'test', runsLoops: true });
+  const { extensions = [] } = options;
+  if (extensions.length > 0) await migrateAll(database.url, extensions);
+  const parts = createParts(readSettings('all', environment), { role: 'test', runsLoops: true, extensions });
   const running: Running[] = [];
   const faults: StepFaults = {};
   const goneRuns = new Set<string>();

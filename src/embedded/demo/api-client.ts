@@ -1,8 +1,9 @@
-// The part of the HTTP API that the demo uses. Answers are parsed for what it shows, and nothing more.
+// The part of the HTTP API that the demo and the example use. Answers are parsed for what they show, and nothing more.
 import { z } from 'zod';
 import { StartupError } from '../../platform/startup-error.ts';
 
 const product = z.object({ onHand: z.number(), reserved: z.number(), available: z.number() });
+const user = z.object({ userId: z.string() });
 const order = z.object({
   orderId: z.string(),
   status: z.enum(['draft', 'submitted', 'confirmed', 'failed', 'cancelled']),
@@ -26,16 +27,20 @@ export type NewOrder = Readonly<{
   currency: string;
   /** The price of one, in minor units. */
   items: readonly Readonly<{ productId: string; quantity: number; price: number }>[];
-  paymentMethod: string;
+  /** Unset: one that works. */
+  paymentMethod?: string;
 }>;
 
 export type ApiClient = Readonly<{
+  /** @returns its id */
+  createUser(email: string): Promise<string>;
   /** undefined: there is none. */
   findProduct(productId: string): Promise<z.infer<typeof product> | undefined>;
   putProduct(productId: string, body: Readonly<{ name: string; onHand: number }>): Promise<void>;
   /** @returns its id */
   createOrder(body: NewOrder): Promise<string>;
-  submitOrder(orderId: string): Promise<void>;
+  /** With `waitSeconds` (10 at most) it returns when the order has ended, or that time is over; else at once. */
+  submitOrder(orderId: string, waitSeconds?: number): Promise<void>;
   cancelOrder(orderId: string, reason: string): Promise<void>;
   getOrder(orderId: string): Promise<OrderView>;
   getEvents(orderId: string): Promise<readonly EventView[]>;
@@ -51,14 +56,18 @@ const requestLimitMs = 15_000;
 
 /** Every call throws a StartupError where nothing listens, and an Error with the problem's detail on a refusal. */
 export function createApiClient(apiUrl: string, signal?: AbortSignal): ApiClient {
-  async function call(method: string, path: string, body?: unknown): Promise<unknown> {
+  async function call(method: string, path: string, body?: unknown, prefer?: string): Promise<unknown> {
     const timeout = AbortSignal.timeout(requestLimitMs);
     let response: Response;
     try {
       response = await fetch(`${apiUrl}${path}`, {
         method,
         signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-        ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+        headers: {
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(prefer === undefined ? {} : { prefer }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
     } catch {
       signal?.throwIfAborted();
@@ -75,10 +84,17 @@ export function createApiClient(apiUrl: string, signal?: AbortSignal): ApiClient
   const productPath = (productId: string) => `/products/${encodeURIComponent(productId)}`;
   return {
     signal,
+    createUser: async (email) => user.parse(await call('POST', '/users', { email })).userId,
     findProduct: async (productId) => product.optional().parse(await call('GET', productPath(productId))),
     putProduct: async (productId, body) => void (await call('PUT', productPath(productId), body)),
     createOrder: async (body) => order.parse(await call('POST', '/orders', body)).orderId,
-    submitOrder: async (orderId) => void (await call('POST', at(orderId, '/submit'), {})),
+    submitOrder: async (orderId, waitSeconds) =>
+      void (await call(
+        'POST',
+        at(orderId, '/submit'),
+        {},
+        waitSeconds === undefined ? undefined : `wait=${waitSeconds}`,
+      )),
     cancelOrder: async (orderId, reason) => void (await call('POST', at(orderId, '/cancel'), { reason })),
     getOrder: async (orderId) => order.parse(await call('GET', at(orderId))),
     getEvents: async (orderId) => events.parse(await call('GET', at(orderId, '/events'))).events,

@@ -369,6 +369,7 @@ test('a TEMPORAL_ADDRESS where nothing answers in time is an error that names it
     paymentsWebhookSecret: testWebhookSecret,
   };
   const service = startService({
+    extensions: [],
     settings,
     timings: [],
     logger: createLogger({ level: 'silent', role: 'test' }),

@@ -66,7 +66,7 @@ describe('the papers', () => {
   });
 
   it.each(papers)('%s names only files and folders that exist', (path) => {
-    const top = /^(?:\.ci|activities|bench|docs|migrations|src|test|workflows)\/[\w./-]*$/;
+    const top = /^(?:\.ci|activities|bench|docs|examples|migrations|src|test|workflows)\/[\w./-]*$/;
     const file = /^(?:[A-Z]+\.md|Dockerfile|docker-compose\.yml|package(?:-lock)?\.json|tsconfig\.json)$/;
     const named = all(proseOf(path), /`([^`\s]+)`/g).filter((word) => top.test(word) || file.test(word));
     for (const name of named) expect(existsSync(join(root, name)), name).toBe(true);
