@@ -1,5 +1,5 @@
 // Role `consumer`: reads events from Redis and runs the plain handlers. Any number of them share the work.
-import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
+import { subscribeToPayments } from '../handlers/payment-handlers.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { busInFrontOf, createRedisBus } from './bus.ts';
 import { required, type Parts } from './parts.ts';
@@ -8,7 +8,7 @@ export type RunningConsumer = Running & Readonly<{ check(): Promise<void> }>;
 
 export function startConsumer(parts: Parts): RunningConsumer {
   const bus = createRedisBus(parts, required(parts.settings.redisUrl, 'REDIS_URL'));
-  registerEventHandlers(busInFrontOf(parts, bus));
+  subscribeToPayments(busInFrontOf(parts, bus));
   bus.consume();
   return { stop: async () => await bus.close(), check: async () => await bus.check() };
 }

@@ -2,7 +2,7 @@
 import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import { sagaSearchAttributes } from '../domain/saga-contract.ts';
-import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
+import { subscribeToPayments } from '../handlers/payment-handlers.ts';
 import {
   defaultBackoff,
   delivered,
@@ -91,7 +91,7 @@ function deliveringBus(parts: Parts): DeliveringBus {
     };
   }
   const bus = createInMemoryBus(parts);
-  registerEventHandlers(busInFrontOf(parts, bus));
+  subscribeToPayments(busInFrontOf(parts, bus));
   const deliver = through(async (event) => await bus.deliver(event));
   const begin = unlessRedisWasLeft(parts);
   return { deliver, begin: async () => (await begin()) ?? deliver, close: async () => await bus.close() };
