@@ -32,13 +32,13 @@ export type Direction = Readonly<{
   right: string;
 }>;
 
-const generalParts = ['src/event-store/**', 'src/outbox/**', 'src/bus/**', 'workflows/saga*.ts'];
+const generalParts = ['src/event-store/**', 'src/outbox/**', 'src/bus/**', 'src/jobs/**', 'workflows/saga*.ts'];
 
 const orderParts = [
   ...['orders', 'payments', 'inventory', 'fulfilment', 'users', 'sagas', 'handlers', 'http', 'reconcile'].map(
     (name) => `src/${name}/**`,
   ),
-  ...['order*', 'user*', 'saga-contract', 'catalogue', 'payment*', 'inventory*'].map((name) => `src/domain/${name}.ts`),
+  ...['order*', 'user*', 'saga-contract', 'catalogue', 'job-catalogue', 'payment*', 'inventory*'].map((name) => `src/domain/${name}.ts`),
 ];
 
 export const directions: readonly Direction[] = [
@@ -108,6 +108,7 @@ export const packageHomes: readonly PackageHome[] = [
     onlyIn: ['src/platform/**', 'src/sagas/**', 'src/processes/**', 'src/embedded/**'],
     right: 'Temporal is asked through src/sagas and connected in src/platform',
   },
+  { packages: ['pg-boss'], onlyIn: ['src/jobs/**'], right: 'the job queue is behind src/jobs' },
   {
     packages: ['prom-client'],
     onlyIn: ['src/platform/**'],
