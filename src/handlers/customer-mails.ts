@@ -1,13 +1,12 @@
 // Mails to an order's customer, who may be a user of the tenant, or known to it only by name.
 import type { DomainEvent } from '../domain/event.ts';
-import type { JobQueue } from '../jobs/job-queue.ts';
 import type { Tx } from '../platform/database.ts';
 import type { MetricsRegistry } from '../platform/metrics.ts';
 import type { UserRepository } from '../users/user-repository.ts';
-import { addMail, type UnaddressedMail } from './mail-jobs.ts';
+import { addMail, type ServiceJobs, type UnaddressedMail } from './mail-jobs.ts';
 
 export type CustomerMailDeps = Readonly<{
-  jobQueue: JobQueue;
+  jobQueue: ServiceJobs;
   metricsRegistry: MetricsRegistry;
   userRepository: Pick<UserRepository, 'find'>;
 }>;

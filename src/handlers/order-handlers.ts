@@ -3,9 +3,9 @@ import type { EventBus } from '../bus/durable-event-bus.ts';
 import type { Unsubscribe } from '../bus/event-bus.ts';
 import type { catalogue } from '../domain/catalogue.ts';
 import { causedBy } from '../domain/event.ts';
-import type { JobQueue } from '../jobs/job-queue.ts';
 import type { CustomerMails } from './customer-mails.ts';
 import { countOne } from './event-counters.ts';
+import type { ServiceJobs } from './mail-jobs.ts';
 
 /** Never rename one: the inbox knows handlers by these. */
 const names = {
@@ -18,7 +18,7 @@ const names = {
 
 export function subscribeToOrders(
   eventBus: EventBus<typeof catalogue>,
-  { jobQueue, mails }: Readonly<{ jobQueue: JobQueue; mails: CustomerMails }>,
+  { jobQueue, mails }: Readonly<{ jobQueue: ServiceJobs; mails: CustomerMails }>,
 ): readonly Unsubscribe[] {
   return [
     eventBus.subscribe(

@@ -2,9 +2,8 @@
 import type { EventBus } from '../bus/durable-event-bus.ts';
 import type { Unsubscribe } from '../bus/event-bus.ts';
 import type { catalogue } from '../domain/catalogue.ts';
-import type { JobQueue } from '../jobs/job-queue.ts';
 import { countOne } from './event-counters.ts';
-import { addMail } from './mail-jobs.ts';
+import { addMail, type ServiceJobs } from './mail-jobs.ts';
 
 /** Never rename one: the inbox knows handlers by these. */
 const names = {
@@ -15,7 +14,7 @@ const names = {
 
 export function subscribeToUsers(
   eventBus: EventBus<typeof catalogue>,
-  { jobQueue }: Readonly<{ jobQueue: JobQueue }>,
+  { jobQueue }: Readonly<{ jobQueue: ServiceJobs }>,
 ): readonly Unsubscribe[] {
   return [
     eventBus.subscribe(

@@ -2,12 +2,13 @@
 import { jobCatalogue } from '../domain/job-catalogue.ts';
 import { startJobWorkers, type RunningJobWorkers } from '../jobs/job-workers.ts';
 import type { JobHandlers } from '../jobs/run-job.ts';
+import { createReactionJobs } from './handlers.ts';
 import type { Parts } from './parts.ts';
 
 export type ServiceJobHandlers = Partial<JobHandlers<typeof jobCatalogue>>;
 
 /** What each job does. */
-export const jobHandlers = (_parts: Parts): ServiceJobHandlers => ({});
+export const jobHandlers = (parts: Parts): ServiceJobHandlers => createReactionJobs(parts);
 
 /** A running job gets this share of the time in which the process must have ended. */
 const shareOfGrace = 0.5;

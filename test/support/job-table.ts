@@ -1,7 +1,7 @@
 // A job queue that only writes down what is added, in the handler's transaction; once for each key, as the real one.
 import { sql } from 'kysely';
 import { jobCatalogue, type JobName } from '../../src/domain/job-catalogue.ts';
-import type { JobQueue } from '../../src/jobs/job-queue.ts';
+import type { ServiceJobs } from '../../src/handlers/mail-jobs.ts';
 import type { Db } from '../../src/platform/database.ts';
 
 export const tableOfJobs = sql`
@@ -11,7 +11,7 @@ export const tableOfJobs = sql`
 export type WrittenJob = Readonly<{ name: JobName; key: string | null; data: unknown; metadata: unknown }>;
 
 /** @param db where there is no transaction */
-export const createJobTable = (db: Db): JobQueue => ({
+export const createJobTable = (db: Db): ServiceJobs => ({
   async add(name, data, { tx, key, metadata } = {}) {
     const checked = JSON.stringify(jobCatalogue[name].schema.parse(data));
     await sql`

@@ -8,8 +8,8 @@ import type { StoredEvent } from '../../../src/domain/event.ts';
 import { commandContext, newId } from '../../../src/domain/ids.ts';
 import { createEventCodec } from '../../../src/event-store/event-codec.ts';
 import { readEventCounters, type EventCounter } from '../../../src/handlers/event-counters.ts';
+import type { ServiceJobs } from '../../../src/handlers/mail-jobs.ts';
 import { registerEventHandlers } from '../../../src/handlers/register-event-handlers.ts';
-import type { JobQueue } from '../../../src/jobs/job-queue.ts';
 import { loadOrder } from '../../../src/orders/order-repository.ts';
 import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
 import type { BusUnderTest } from '../../support/bus-contract.ts';
@@ -74,7 +74,7 @@ function makeConsumedBus(): BusUnderTest {
   return test;
 }
 
-function registerOn({ bus }: BusUnderTest, jobQueue: JobQueue): () => Promise<string> {
+function registerOn({ bus }: BusUnderTest, jobQueue: ServiceJobs): () => Promise<string> {
   const metricsRegistry = createMetricsRegistry();
   const eventBus = createDurableEventBus<typeof catalogue>({
     append: async (event) => await shop.store.append(event),
@@ -209,7 +209,7 @@ describe('a handler that fails', () => {
   it('holds up no other: the money is looked after while mails cannot be enqueued, and comes to its end afterwards', async () => {
     const jobs = createJobTable(shop.db);
     let isBroken = true;
-    const jobQueue: JobQueue = {
+    const jobQueue: ServiceJobs = {
       async add(name, data, options) {
         if (isBroken && name === 'send-mail') throw new Error('no mail today');
         await jobs.add(name, data, options);
