@@ -9,7 +9,6 @@ import { withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { asksForHelp } from './command-options.ts';
 import type { Extension } from './extension.ts';
-import { migrateAll } from './migrations.ts';
 import { outboxUsage, parseOutboxCommand, runOutboxCommand } from './outbox-command.ts';
 import type { ServiceRole } from './roles.ts';
 import { parseSubscriptionsCommand, runSubscriptionsCommand, subscriptionsUsage } from './subscriptions-command.ts';
@@ -64,6 +63,8 @@ async function run(role: Role, args: readonly string[], launch: Launch): Promise
       await serve(role, extensions);
       break;
     case 'migrate': {
+      // Loaded on demand: the job queue's package.
+      const { migrateAll } = await import('./migrate.ts');
       const done = await migrateAll(readSettings(role).databaseUrl ?? '', extensions);
       process.stdout.write(done.length === 0 ? 'The database is up to date.\n' : `Migrated: ${done.join(', ')}.\n`);
       break;

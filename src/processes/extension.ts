@@ -6,6 +6,7 @@ import { catalogue } from '../domain/catalogue.ts';
 import type { CatalogueEntry, EventCatalogue, StoredEvent } from '../domain/event.ts';
 import type { Routes } from '../event-store/append.ts';
 import type { Subscription, SubscriptionContext } from '../event-store/subscription.ts';
+import type { ServiceJobs } from '../handlers/mail-jobs.ts';
 import type { Logger } from '../platform/logger.ts';
 import type { MetricsRegistry } from '../platform/metrics.ts';
 import { StartupError } from '../platform/startup-error.ts';
@@ -19,7 +20,7 @@ export type TeamEntry = CatalogueEntry & Readonly<{ routes?: readonly (typeof de
 export type TeamCatalogue = Readonly<Record<string, TeamEntry>>;
 
 /** What handlers get beside their transaction. */
-export type HandlerDeps = Readonly<{ logger: Logger; metricsRegistry: MetricsRegistry }>;
+export type HandlerDeps = Readonly<{ logger: Logger; metricsRegistry: MetricsRegistry; jobQueue: ServiceJobs }>;
 
 /** As the service runs it; `defineExtension` makes one out of an `ExtensionOf`, which knows its own event types. */
 export type Extension = Readonly<{

@@ -11,8 +11,9 @@ import { UnknownEventError } from '../../../src/event-store/event-codec.ts';
 import { createSubscription } from '../../../src/event-store/subscription.ts';
 import { loadOrder } from '../../../src/orders/order-repository.ts';
 import { stopAll } from '../../../src/platform/lifecycle.ts';
-import { createInMemoryBus, registerHandlers } from '../../../src/processes/bus.ts';
-import { migrateAll } from '../../../src/processes/migrations.ts';
+import { createInMemoryBus } from '../../../src/processes/bus.ts';
+import { subscribeHandlers } from '../../../src/processes/handlers.ts';
+import { migrateAll } from '../../../src/processes/migrate.ts';
 import { createParts } from '../../../src/processes/parts.ts';
 import { startRelay } from '../../../src/processes/relay.ts';
 import { defineExtension } from '../../../src/processes/service.ts';
@@ -56,7 +57,7 @@ let bus: InMemoryEventBus;
 beforeAll(async () => {
   service = await startSagaService({ worker: false, relay: false, extensions: [loyalty, parcels] });
   bus = createInMemoryBus(service.parts);
-  registerHandlers(service.parts, bus);
+  subscribeHandlers(service.parts, bus);
 });
 afterAll(async () => {
   await bus.close();

@@ -1,4 +1,7 @@
-// Role `migrate`, and what `dev` does at its start: the service's tables, then those of its extensions.
+// What `migrate` does, and `dev` before it starts: the service's tables, those of the jobs, then those of extensions.
+import { jobCatalogue } from '../domain/job-catalogue.ts';
+import { installJobs } from '../jobs/install-jobs.ts';
+import { createLogger } from '../platform/logger.ts';
 import { migrateOwnTables, migrateToLatest } from '../platform/migrate.ts';
 import { extendCatalogue, type Extension } from './extension.ts';
 
@@ -9,9 +12,14 @@ import { extendCatalogue, type Extension } from './extension.ts';
  * @throws StartupError where the database cannot be reached or does not let us in; or, with nothing run, where an
  * extension clashes with the service or another one
  */
-export async function migrateAll(databaseUrl: string, extensions: readonly Extension[]): Promise<readonly string[]> {
+export async function migrateAll(
+  databaseUrl: string,
+  extensions: readonly Extension[] = [],
+): Promise<readonly string[]> {
   extendCatalogue(extensions);
   const done = [...(await migrateToLatest(databaseUrl))];
+  const logger = createLogger({ level: 'warn', role: 'migrate' });
+  await installJobs({ databaseUrl, names: Object.keys(jobCatalogue), logger });
   for (const { name, migrations } of extensions) {
     if (migrations === undefined) continue;
     const own = await migrateOwnTables(databaseUrl, name, migrations);
