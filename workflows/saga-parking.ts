@@ -15,6 +15,8 @@ import {
   refusedForGood,
   resolutionActions,
   resolveSignal,
+  type ParkedStep,
+  type Resolution,
   type ResolutionAction,
   type ResolveMessage,
 } from '../src/domain/saga-resolution.ts';
@@ -29,17 +31,6 @@ export type Persistent<T> = (options: ActivityOptions) => Promise<T>;
 export type ParkingRecords = Readonly<{
   parked(options: ActivityOptions, step: ParkedStep): Promise<void>;
   resolved(options: ActivityOptions, resolution: Resolution): Promise<void>;
-}>;
-export type ParkedStep = Readonly<{ step: string; undoing: boolean; byHand: boolean; error: string }>;
-export type Resolution = Readonly<{
-  step: string;
-  undoing: boolean;
-  action: ResolutionAction;
-  reference: string | null;
-  resolvedBy: string;
-  /** One per decision, the same in every attempt to write it down. */
-  resolutionId: string;
-  requestId: string | null;
 }>;
 
 export type Patience = Readonly<{ parkAfterSeconds?: number; parkedRetrySeconds?: number }>;

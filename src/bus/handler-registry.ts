@@ -4,6 +4,7 @@ import type { StoredEvent } from '../domain/event.ts';
 import { handlerSeconds as defaultHandlerSeconds } from '../outbox/delivery-limits.ts';
 import { enterInbox } from '../outbox/inbox.ts';
 import { isDatabaseUnavailable, type Db } from '../platform/database.ts';
+import { within } from '../platform/within.ts';
 import type { EventHandler, Subscribable } from './event-bus.ts';
 
 type Registration = Readonly<{ handler: EventHandler; name: string | undefined }>;
@@ -53,7 +54,8 @@ export function createHandlerRegistry(deps: HandlerRegistryDeps): HandlerRegistr
                set_config('idle_in_transaction_session_timeout', ${limit}, true)`.execute(tx);
       if (name !== undefined && !(await enterInbox(tx, name, event.eventId))) return false;
       // A copy each, so that no handler sees what another did to it.
-      await within(handlerSeconds, Promise.resolve(handler(structuredClone(event), { tx })));
+      const handling = Promise.resolve(handler(structuredClone(event), { tx }));
+      await within(handlerSeconds * 1000, handling, () => new Error(`not settled within ${handlerSeconds} s`));
       return true;
     });
   }
@@ -93,13 +95,3 @@ export const isNobodysFault = (error: unknown): boolean =>
 /** For people; a handler without a name is called by that of its function. */
 const labelOf = (registration: Registration | undefined): string =>
   registration?.name ?? (registration?.handler.name || 'unnamed');
-
-async function within(seconds: number, work: Promise<void>): Promise<void> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`not settled within ${seconds} s`)), seconds * 1000);
-  try {
-    await Promise.race([work, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}

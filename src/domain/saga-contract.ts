@@ -1,7 +1,7 @@
 // What workflows, activities and the router agree on: names, inputs, results. Safe in the workflow sandbox: types and
 // constants only. Changing a shape here meets sagas that are already running: see CONTRIBUTING, "change a workflow".
 import type { EventMetadata } from './event.ts';
-import type { ResolutionAction } from './saga-resolution.ts';
+import type { ParkedStep, Resolution } from './saga-resolution.ts';
 
 export const orderSagaName = 'orderSaga';
 export const refundOrderName = 'refundOrder';
@@ -125,28 +125,12 @@ export type EndInput = SagaRef & Readonly<{ outcome: 'failed' | 'cancelled'; rea
 export type RefundInput = SagaRef & Readonly<{ reason: string }>;
 export type RefundPartInput = SagaRef & Pick<RefundPaymentInput, 'paymentId' | 'refundId' | 'amount' | 'reason'>;
 
-export type ParkedInput = Readonly<{
-  step: string;
-  /** It is the undo that is parked. */
-  undoing: boolean;
-  /** An operator may also skip it, or say that it is settled. */
-  byHand: boolean;
-  error: string;
-}>;
-export type ResolutionInput = Readonly<{
-  /** Null: a saga that is not an order's. */
-  orderId: string | null;
-  metadata: EventMetadata;
-  step: string;
-  undoing: boolean;
-  action: ResolutionAction;
-  reference: string | null;
-  resolvedBy: string;
-  /** The same in every attempt: the event that says so has an id derived from it. */
-  resolutionId: string;
-  /** The event that asked for it; null where an operator sent the signal by hand. */
-  requestId: string | null;
-}>;
+export type ResolutionInput = Resolution &
+  Readonly<{
+    /** Null: a saga that is not an order's. */
+    orderId: string | null;
+    metadata: EventMetadata;
+  }>;
 
 /**
  * The steps of the sagas. Each is idempotent: it derives its keys and event ids from workflow and step. A refusal is
@@ -173,7 +157,7 @@ export type OrderActivities = Readonly<{
   restockOrder(input: SagaRef): Promise<void>;
   cancelRefundedOrder(input: EndInput): Promise<void>;
   /** The step's row says that it is parked, unless it has been dealt with meanwhile. */
-  noteParked(input: ParkedInput): Promise<void>;
+  noteParked(input: ParkedStep): Promise<void>;
   /** What an operator has decided: the event, the step's row, and what it means for money and stock, or none of it. */
   applyResolution(input: ResolutionInput): Promise<void>;
 }>;

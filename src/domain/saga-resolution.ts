@@ -21,6 +21,28 @@ export type ResolveMessage = Readonly<{
   eventId?: string;
 }>;
 
+export type ParkedStep = Readonly<{
+  step: string;
+  /** It is the undo that is parked. */
+  undoing: boolean;
+  /** An operator may also skip it, or say that it is settled. */
+  byHand: boolean;
+  error: string;
+}>;
+
+/** What an operator has decided. */
+export type Resolution = Readonly<{
+  step: string;
+  undoing: boolean;
+  action: ResolutionAction;
+  reference: string | null;
+  resolvedBy: string;
+  /** One per decision, the same in every attempt to write it down: the event that says so has an id derived from it. */
+  resolutionId: string;
+  /** The event that asked for it; null where an operator sent the signal by hand. */
+  requestId: string | null;
+}>;
+
 /** Type of the failure by which an undo, or a step that can only go forward, is refused: no fast retry will help. */
 export const refusedForGood = 'refused-for-good';
 

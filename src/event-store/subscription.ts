@@ -2,7 +2,7 @@
 // transaction as its effect. So an effect in PostgreSQL happens exactly once, whatever dies when.
 import { sql } from 'kysely';
 import type { StoredEvent } from '../domain/event.ts';
-import type { Db, Queryable, Tx } from '../platform/database.ts';
+import type { Db, Tx } from '../platform/database.ts';
 import type { EventStore } from './event-store.ts';
 import { logStart, type LogCursor } from './log-cursor.ts';
 
@@ -28,8 +28,6 @@ export type SubscriptionRunner = Readonly<{
   runOnce(): Promise<number>;
   /** Empties the projection and goes over the whole log again; a crash in the middle goes on where it was. */
   rebuild(): Promise<void>;
-  /** Events that are committed and not applied yet. */
-  lag(): Promise<number>;
 }>;
 
 /** Short transactions: an open one holds back every reader of the log. */
@@ -63,7 +61,6 @@ export function createSubscription(
       });
     },
     rebuild: async () => await rebuildSubscription(db, subscription),
-    lag: async () => await countAfter(db, name),
   };
 }
 
@@ -138,12 +135,4 @@ async function logEnd(db: Db): Promise<LogCursor> {
     where ordering_xid < pg_snapshot_xmin(pg_current_snapshot())
     order by events.ordering_xid desc, events.position desc limit 1`.execute(db);
   return rows[0] ?? logStart;
-}
-
-async function countAfter(db: Queryable, name: string): Promise<number> {
-  const { rows } = await sql<{ count: number }>`
-    select count(*)::int as count from events, subscriptions
-    where subscriptions.name = ${name}
-      and (events.ordering_xid, events.position) > (subscriptions.xid, subscriptions.position)`.execute(db);
-  return rows[0]?.count ?? 0;
 }

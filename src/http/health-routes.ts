@@ -1,6 +1,7 @@
 // Is the process alive, can it do its work, and how is it doing?
 import express, { Router, type Express } from 'express';
 import helmet from 'helmet';
+import { within } from '../platform/within.ts';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
 import { jsonAnswer } from './protocol/answer.ts';
 import { takeCorrelationId } from './protocol/request-context.ts';
@@ -48,17 +49,9 @@ export function createHealthApp(deps: HealthDeps): Express {
 
 /** A check that hangs or throws is one that fails; the others still tell what they know. */
 async function bounded(check: ReadinessCheck): ReturnType<ReadinessCheck> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<Awaited<ReturnType<ReadinessCheck>>>((resolve) => {
-    timer = setTimeout(() => {
-      resolve({ ok: false, detail: `no answer within ${limitMilliseconds} ms` });
-    }, limitMilliseconds);
-  });
   try {
-    return await Promise.race([check(), late]);
+    return await within(limitMilliseconds, check(), () => new Error(`no answer within ${limitMilliseconds} ms`));
   } catch (error) {
     return { ok: false, detail: error instanceof Error ? error.message : 'the check failed' };
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -16,6 +16,7 @@ import { needsReference, type ResolutionAction } from '../domain/saga-resolution
 import type { EventStore } from '../event-store/event-store.ts';
 import type { Db } from '../platform/database.ts';
 import { refundRunsOf } from './refund-runs.ts';
+import { createSagaStarts } from './saga-starts.ts';
 
 export type ResolutionRequest = Readonly<{
   step: string;
@@ -45,8 +46,7 @@ export function createSagaResolutions({ db, store }: Readonly<{ db: Db; store: E
   /** A refund of the whole order runs while the order is confirmed, and where one was started. */
   async function isOpen(orderId: string, status: OrderStatus): Promise<boolean> {
     if (status !== 'confirmed') return status === 'submitted';
-    const started = db.selectFrom('saga_starts').select('state').where('workflow_id', '=', refundOrderId(orderId));
-    return (await started.executeTakeFirst()) !== undefined;
+    return (await createSagaStarts(db).find(refundOrderId(orderId))) !== undefined;
   }
 
   /** Where several refunds of the order are stuck at the same step, the oldest: the next word is for the next one. */

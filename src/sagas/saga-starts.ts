@@ -29,19 +29,21 @@ export function createSagaStarts(db: Db): SagaStarts {
       .executeTakeFirst();
     return row === undefined ? undefined : { state: row.state, runId: row.run_id ?? undefined };
   };
+  const starting = (workflowId: string, aggregateId: string, eventId: string) =>
+    ({
+      workflow_id: workflowId,
+      aggregate_id: aggregateId,
+      event_id: eventId,
+      state: 'starting',
+      run_id: null,
+      started_at: null,
+    }) as const;
   return {
     find,
     async begin(workflowId, aggregateId, eventId) {
       const { numInsertedOrUpdatedRows } = await db
         .insertInto('saga_starts')
-        .values({
-          workflow_id: workflowId,
-          aggregate_id: aggregateId,
-          event_id: eventId,
-          state: 'starting',
-          run_id: null,
-          started_at: null,
-        })
+        .values(starting(workflowId, aggregateId, eventId))
         .onConflict((conflict) => conflict.doNothing())
         .executeTakeFirst();
       return (numInsertedOrUpdatedRows ?? 0n) > 0n ? undefined : await find(workflowId);
@@ -58,16 +60,7 @@ export function createSagaStarts(db: Db): SagaStarts {
       const until = sql<Date>`now() + interval '30 seconds'`;
       const { numInsertedOrUpdatedRows } = await db
         .insertInto('saga_starts')
-        .values({
-          workflow_id: workflowId,
-          aggregate_id: aggregateId,
-          event_id: eventId,
-          state: 'starting',
-          run_id: null,
-          started_at: null,
-          repairs: 1,
-          repair_until: until,
-        })
+        .values({ ...starting(workflowId, aggregateId, eventId), repairs: 1, repair_until: until })
         .onConflict((conflict) =>
           conflict
             .column('workflow_id')

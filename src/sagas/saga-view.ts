@@ -14,6 +14,7 @@ import type { SagaStatus, StepState } from '../domain/saga-status.ts';
 import type { Db } from '../platform/database.ts';
 import { withDeadline } from '../platform/temporal-client.ts';
 import { refundRunsOf } from './refund-runs.ts';
+import { createSagaStarts, type SagaStart } from './saga-starts.ts';
 
 export type StepView = Readonly<{
   name: string;
@@ -100,12 +101,7 @@ export function createSagaViews(
     }
   }
 
-  const startOf = async (workflowId: string) =>
-    await db
-      .selectFrom('saga_starts')
-      .select(['run_id', 'state'])
-      .where('workflow_id', '=', workflowId)
-      .executeTakeFirst();
+  const startOf = createSagaStarts(db).find;
   const rowsOf = async (workflowId: string): Promise<readonly Row[]> =>
     await db.selectFrom('saga_steps').selectAll().where('workflow_id', '=', workflowId).execute();
 
@@ -113,7 +109,7 @@ export function createSagaViews(
   async function runView(
     workflowId: string,
     given: Readonly<{
-      start: Awaited<ReturnType<typeof startOf>>;
+      start: SagaStart | undefined;
       rows: readonly Row[];
       names: readonly string[];
       status: SagaStatus;
@@ -127,7 +123,7 @@ export function createSagaViews(
     const shown = rows.filter(({ step, state }) => step === orderSagaPlan.ending && state === 'parked');
     return {
       workflowId,
-      runId: start?.run_id ?? null,
+      runId: start?.runId ?? null,
       status,
       steps: [...names, ...shown.map(({ step }) => step)].map((name) =>
         stepView(
@@ -136,7 +132,7 @@ export function createSagaViews(
           live.get(name) ?? 0,
         ),
       ),
-      webUrl: urlOf(workflowId, start?.run_id),
+      webUrl: urlOf(workflowId, start?.runId),
     };
   }
 

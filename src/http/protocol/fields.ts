@@ -1,5 +1,6 @@
 // The kinds of fields that requests are made of, and the parsing that names each one that is wrong.
 import { z } from 'zod';
+import { messageOf } from './field-messages.ts';
 import { invalidInput, type FieldError } from './problems.ts';
 
 const pathSafe = /^(?!\.{1,2}$)[A-Za-z0-9._~:@-]{1,128}$/;
@@ -28,7 +29,7 @@ export const countOf = (most: number, otherwise: number) =>
 
 /** @throws HttpError 400 that names every field that is wrong, unknown ones too where the schema is strict */
 export function parse<T>(schema: z.ZodType<T>, input: unknown): T {
-  const parsed = schema.safeParse(input);
+  const parsed = schema.safeParse(input, { error: messageOf });
   if (parsed.success) return parsed.data;
   throw invalidInput(parsed.error.issues.flatMap(fieldErrorsOf));
 }

@@ -5,6 +5,7 @@ import { createSubscription, type Subscription } from '../../../src/event-store/
 import { findProductSales, productSalesSubscription } from '../../../src/orders/product-sales.ts';
 import { stepContext } from '../../../src/domain/ids.ts';
 import { loadOrder } from '../../../src/orders/order-repository.ts';
+import { lagOf } from '../../support/lag.ts';
 import { eventually, metadata, startSagaService, type SagaService } from '../../support/saga-service.ts';
 
 let service: SagaService;
@@ -28,7 +29,7 @@ async function catchUp(subscription: Subscription): Promise<number> {
   let applied = 0;
   await eventually(async () => {
     applied += await runner.runOnce();
-    return (await runner.lag()) === 0 ? true : undefined;
+    return (await lagOf(service.parts.db, subscription.name)) === 0 ? true : undefined;
   });
   return applied;
 }
@@ -103,7 +104,7 @@ describe('a subscription', () => {
     expect(await catchUp(late)).toBe(0);
     await service.submit();
     expect(await catchUp(late)).toBe(3);
-    expect(await runnerOf(late).lag()).toBe(0);
+    expect(await lagOf(service.parts.db, late.name)).toBe(0);
   });
 
   it('that starts from the beginning sees the whole log', async () => {

@@ -9,6 +9,7 @@ import { loadOrder } from '../../../src/orders/order-repository.ts';
 import { claimDeliveries } from '../../../src/outbox/outbox-rows.ts';
 import { migrateDown, migrateToLatest } from '../../../src/platform/migrate.ts';
 import { createEmptyDatabase, type EmptyDatabase } from '../../support/empty-database.ts';
+import { lagOf } from '../../support/lag.ts';
 import { eventually } from '../../support/saga-service.ts';
 import { metadata, ofOrder, openShop, tenantId, type Shop } from '../../support/shop.ts';
 
@@ -55,7 +56,7 @@ async function fill(url: string): Promise<void> {
     const sales = createSubscription(shop, productSalesSubscription);
     await eventually(async () => {
       await sales.runOnce();
-      return (await sales.lag()) === 0 ? true : undefined;
+      return (await lagOf(db, productSalesSubscription.name)) === 0 ? true : undefined;
     });
     // Of the deliveries some are done, dead, sent again, leased, or wait for their next attempt.
     await sql`

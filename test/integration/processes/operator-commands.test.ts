@@ -104,6 +104,21 @@ describe('outbox', () => {
   });
 });
 
+describe('--help', () => {
+  it('after a command prints its usage and asks for no setting, and before one the roles', async () => {
+    const asked = [['outbox', '--help'], ['subscriptions', 'list', '-h'], ['reconcile', '--help'], ['--help']];
+    const ends = await Promise.all(asked.map(async (args) => await runMain(args)));
+    expect(ends).toMatchObject(
+      [
+        /^usage: outbox list .*\.\n$/,
+        /^usage: subscriptions list .*\.\n$/,
+        /^usage: node src\/main\.ts reconcile \[--repair\].*\.\n$/,
+        /^usage: node src\/main\.ts ROLE, .*\.\n$/,
+      ].map((usage) => ({ code: 0, stdout: expect.stringMatching(usage) as string, stderr: '' })),
+    );
+  });
+});
+
 describe('subscriptions', () => {
   it('lists the read models, and refuses one that is not there', async () => {
     const name = 'orders.product-sales';
