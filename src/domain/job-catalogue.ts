@@ -4,8 +4,12 @@ import { z } from 'zod';
 const mailOf = <T extends string, S extends z.ZodRawShape>(template: T, shape: S) =>
   z.object({
     template: z.literal(template),
+    /** One address. Whether it is one, the mailer sees: a job with a wrong one is a dead letter, its event is not. */
     to: z.string(),
-    /** The event that the mail tells of; it becomes the Message-ID, so a mail that goes out twice is known by it. */
+    /**
+     * The event that the mail tells of; it becomes the Message-ID, so a mail that goes out twice is known by it. One event
+     * is one mail: a second of the same event takes an id derived from it, or mail programs show one of the two only.
+     */
     eventId: z.string(),
     data: z.object(shape),
   });
@@ -17,13 +21,14 @@ export const mailSchema = z.discriminatedUnion('template', [
   mailOf('email-changed-confirmation', { oldEmail: z.string() }),
   mailOf('order-confirmation', {
     orderId: z.string(),
-    items: z.array(z.object({ productId: z.string(), quantity: z.int(), price: amount })),
+    items: z.array(z.object({ productId: z.string(), quantity: z.int().min(1), price: amount })),
     total: amount,
-    currency: z.string(),
+    currency: z.string().regex(/^[A-Z]{3}$/),
   }),
   mailOf('order-cancelled', { orderId: z.string(), reason: z.string() }),
 ]);
 export type Mail = z.infer<typeof mailSchema>;
+export type MailOf<T extends Mail['template']> = Extract<Mail, { template: T }>;
 
 export const jobCatalogue = {
   'send-mail': { schema: mailSchema },

@@ -29,6 +29,17 @@ const url = (...protocols: readonly string[]) =>
       `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
     );
 
+/** `"Athyper Sagas" <no-reply@example.com>`, or the address alone. Its domain becomes part of each Message-ID. */
+const mailbox = z.string().transform((text, context) => {
+  const match = /^(?:"?([^"<>\p{Cc}]*?)"?\s*<([^<>]*)>|([^<>]*))$/u.exec(text.trim());
+  const address = match?.[2] ?? match?.[3] ?? '';
+  if (/^[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/.test(address)) {
+    return { name: match?.[1]?.trim() ?? '', address };
+  }
+  context.addIssue('must be an address, for example no-reply@example.com or "Shop" <no-reply@example.com>');
+  return z.NEVER;
+});
+
 /** Every variable that the service knows. `.describe()` is what an error about it says. */
 const environmentSchema = z.object({
   PORT: port.default(3000).describe('port of the HTTP API'),
@@ -76,6 +87,8 @@ const environmentSchema = z.object({
   PARKED_RETRY_SECONDS: seconds.default(60).describe('how often a parked step is tried again by itself'),
   VERIFICATION_REMINDER_SECONDS: seconds.default(86_400).describe('between two reminders to verify an address'),
   VERIFICATION_EXPIRY_SECONDS: seconds.default(604_800).describe('after which an address can no longer be verified'),
+  SMTP_URL: url('smtp:', 'smtps:').optional().describe('server that mail leaves by; unset: files in DATA_DIR/mail'),
+  MAIL_FROM: mailbox.default({ name: 'Athyper Sagas', address: 'no-reply@localhost' }).describe('whom mail is from'),
   RECONCILE: z
     .enum(['repair', 'report', 'off'])
     .default('repair')
@@ -132,6 +145,9 @@ export type Settings = Readonly<{
   parkedRetrySeconds: number;
   verificationReminderSeconds: number;
   verificationExpirySeconds: number;
+  /** Holds a password, maybe. */
+  smtpUrl: string | undefined;
+  mailFrom: Environment['MAIL_FROM'];
   reconcile: Environment['RECONCILE'];
   shutdownGraceSeconds: number;
   dataDir: string;
@@ -177,6 +193,8 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
     parkedRetrySeconds: values.PARKED_RETRY_SECONDS,
     verificationReminderSeconds: values.VERIFICATION_REMINDER_SECONDS,
     verificationExpirySeconds: values.VERIFICATION_EXPIRY_SECONDS,
+    smtpUrl: values.SMTP_URL,
+    mailFrom: values.MAIL_FROM,
     reconcile: values.RECONCILE,
     shutdownGraceSeconds: values.SHUTDOWN_GRACE_SECONDS,
     dataDir: values.DATA_DIR,

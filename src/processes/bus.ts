@@ -4,9 +4,7 @@ import type { BusTransport } from '../bus/event-bus.ts';
 import { InMemoryEventBus } from '../bus/in-memory-event-bus.ts';
 import { RedisEventBus } from '../bus/redis-event-bus.ts';
 import type { CatalogueShape } from '../bus/catalogue-types.ts';
-import type { EventCatalogue } from '../domain/event.ts';
 import type { EventStore } from '../event-store/event-store.ts';
-import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
 import { parkDelivery } from '../outbox/park-delivery.ts';
 import type { EventRow } from '../platform/schema.ts';
 import { destinations } from '../sagas/event-routes.ts';
@@ -26,14 +24,8 @@ export function createRedisBus({ db, codec, logger, observers }: Parts, url: str
   return new RedisEventBus({ url, db, logger, destination, park, decode, observe: observers.handlers });
 }
 
-/** The service's handlers, and those of its extensions. */
-export function registerHandlers(parts: Parts, transport: BusTransport): void {
-  registerEventHandlers(busInFrontOf(parts, transport));
-  for (const { handlers } of parts.extensions) handlers?.(busInFrontOf<EventCatalogue>(parts, transport), parts);
-}
-
 /** What handlers subscribe to; `publish` stores the event and its deliveries. */
-function busInFrontOf<C extends CatalogueShape>(
+export function busInFrontOf<C extends CatalogueShape>(
   { store }: Readonly<{ store: EventStore }>,
   transport: BusTransport,
 ): EventBus<C> {

@@ -8,7 +8,6 @@ import { createLogger } from '../platform/logger.ts';
 import { withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import type { Extension } from './extension.ts';
-import { migrateAll } from './migrations.ts';
 import { parseOutboxCommand, runOutboxCommand } from './outbox-command.ts';
 import type { ServiceRole } from './roles.ts';
 import { parseSubscriptionsCommand, runSubscriptionsCommand } from './subscriptions-command.ts';
@@ -54,6 +53,8 @@ async function run(role: Role, args: readonly string[], launch: Launch): Promise
       await serve(role, extensions);
       break;
     case 'migrate': {
+      // Loaded on demand: the job queue's package.
+      const { migrateAll } = await import('./migrate.ts');
       const done = await migrateAll(readSettings(role).databaseUrl ?? '', extensions);
       process.stdout.write(done.length === 0 ? 'The database is up to date.\n' : `Migrated: ${done.join(', ')}.\n`);
       break;

@@ -5,7 +5,7 @@ import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import type { Extension } from './extension.ts';
-import { migrateAll } from './migrations.ts';
+import { migrateAll } from './migrate.ts';
 import { startRole } from './roles.ts';
 
 /** What is embedded answers in seconds; a Temporal that somebody else runs may be starting as well. */

@@ -119,12 +119,19 @@ export const storedAt = (event: DomainEvent, version: number): StoredEvent => ({
 /** As pino counts. */
 const warnLevel = 40;
 
-export type LogBook = Readonly<{ logger: Logger; lines: readonly string[]; warnings: readonly string[] }>;
+export type LogBook = Readonly<{
+  logger: Logger;
+  lines: readonly string[];
+  warnings: readonly string[];
+  /** All of each line, as it would be in the file. */
+  raw: readonly string[];
+}>;
 
 /** Keeps what was logged, as "message: error"; `warnings` is what of it a person should see. */
 export function createLogBook(): LogBook {
   const lines: string[] = [];
   const warnings: string[] = [];
+  const raw: string[] = [];
   const logger = pino(
     { level: 'debug' },
     {
@@ -132,9 +139,10 @@ export function createLogBook(): LogBook {
         const { level, msg, err } = JSON.parse(line) as { level: number; msg: string; err?: { message: string } };
         const text = err === undefined ? msg : `${msg}: ${err.message}`;
         lines.push(text);
+        raw.push(line);
         if (level >= warnLevel) warnings.push(text);
       },
     },
   );
-  return { logger, lines, warnings };
+  return { logger, lines, warnings, raw };
 }

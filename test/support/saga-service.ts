@@ -15,7 +15,7 @@ import { readSettings } from '../../src/platform/config.ts';
 import { stopAll, type Running } from '../../src/platform/lifecycle.ts';
 import { createLogger } from '../../src/platform/logger.ts';
 import type { Extension } from '../../src/processes/extension.ts';
-import { migrateAll } from '../../src/processes/migrations.ts';
+import { migrateAll } from '../../src/processes/migrate.ts';
 import { createParts, type Parts } from '../../src/processes/parts.ts';
 import { startRelay } from '../../src/processes/relay.ts';
 import { installTemporalRuntime, startWorker } from '../../src/processes/worker.ts';

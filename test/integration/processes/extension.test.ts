@@ -9,8 +9,9 @@ import type { StoredEvent } from '../../../src/domain/event.ts';
 import { UnknownEventError } from '../../../src/event-store/event-codec.ts';
 import { createSubscription } from '../../../src/event-store/subscription.ts';
 import { stopAll } from '../../../src/platform/lifecycle.ts';
-import { createInMemoryBus, registerHandlers } from '../../../src/processes/bus.ts';
-import { migrateAll } from '../../../src/processes/migrations.ts';
+import { createInMemoryBus } from '../../../src/processes/bus.ts';
+import { subscribeHandlers } from '../../../src/processes/handlers.ts';
+import { migrateAll } from '../../../src/processes/migrate.ts';
 import { createParts } from '../../../src/processes/parts.ts';
 import { startRelay } from '../../../src/processes/relay.ts';
 import { defineExtension } from '../../../src/processes/service.ts';
@@ -54,7 +55,7 @@ let bus: InMemoryEventBus;
 beforeAll(async () => {
   service = await startSagaService({ worker: false, relay: false, extensions: [loyalty, parcels] });
   bus = createInMemoryBus(service.parts);
-  registerHandlers(service.parts, bus);
+  subscribeHandlers(service.parts, bus);
 });
 afterAll(async () => {
   await bus.close();

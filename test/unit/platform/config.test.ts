@@ -79,6 +79,12 @@ describe('a value that is wrong', () => {
     ['PAYMENTS_WEBHOOK_SECRET', 'whsec_short', /24 to 64 bytes/],
     ['PAYMENT_DEADLINE_SECONDS', '-1', />=\s*1/],
     ['STEP_LIMIT_SECONDS', 'soon', /number/],
+    ['SMTP_URL', 'mail.example.com:25', /smtp:\/\/ or smtps:\/\//],
+    ['MAIL_FROM', 'nobody', /must be an address/],
+    ['MAIL_FROM', 'a@example.com\r\nBcc: b@example.com', /must be an address/],
+    ['MAIL_FROM', '"A\nB" <a@example.com>', /must be an address/],
+    ['MAIL_FROM', 'Shop <a@example.com>, b@example.com', /must be an address/],
+    ['MAIL_FROM', 'Shop <a@exa mple.com>', /must be an address/],
     ['RECONCILE', 'on', /"repair"/],
     ['SHUTDOWN_GRACE_SECONDS', '0', />=\s*1/],
     ['LOG_LEVEL', 'loud', /"info"/],
@@ -91,6 +97,7 @@ describe('a value that is wrong', () => {
   it('is not repeated in the message, since it may be a secret', () => {
     expect(refusal('api', { ...complete, PAYMENTS_WEBHOOK_SECRET: 'hunter2' })).not.toContain('hunter2');
     expect(refusal('api', { ...complete, DATABASE_URL: 'mysql://u:hunter2@h/x' })).not.toContain('hunter2');
+    expect(refusal('api', { ...complete, SMTP_URL: 'http://u:hunter2@h' })).not.toContain('hunter2');
   });
 
   it('is told together with what is missing', () => {
@@ -123,7 +130,18 @@ describe('the settings', () => {
       databaseUrl: undefined,
       redisUrl: undefined,
       temporalAddress: undefined,
+      smtpUrl: undefined,
+      mailFrom: { name: 'Athyper Sagas', address: 'no-reply@localhost' },
     });
+  });
+
+  it.each([
+    ['shop@lamps.example', { name: '', address: 'shop@lamps.example' }],
+    ['<shop@lamps.example>', { name: '', address: 'shop@lamps.example' }],
+    ['Lámpás <shop@lamps.example>', { name: 'Lámpás', address: 'shop@lamps.example' }],
+    [' "Lamps, and more"  <shop+no-reply@localhost> ', { name: 'Lamps, and more', address: 'shop+no-reply@localhost' }],
+  ])('take %s for whom mail is from', (given, mailFrom) => {
+    expect(readSettings('dev', { MAIL_FROM: given }).mailFrom).toEqual(mailFrom);
   });
 
   it('say whether the port was set by hand, be it to its default', () => {
@@ -148,6 +166,8 @@ describe('the settings', () => {
       PARKED_RETRY_SECONDS: '9',
       VERIFICATION_REMINDER_SECONDS: '10',
       VERIFICATION_EXPIRY_SECONDS: '11',
+      SMTP_URL: 'smtps://u:p@mail',
+      MAIL_FROM: '"Lamps & More" <shop@lamps.example>',
       RECONCILE: 'report',
       SHUTDOWN_GRACE_SECONDS: '7',
       DATA_DIR: '/d',
@@ -177,6 +197,8 @@ describe('the settings', () => {
       parkedRetrySeconds: 9,
       verificationReminderSeconds: 10,
       verificationExpirySeconds: 11,
+      smtpUrl: 'smtps://u:p@mail',
+      mailFrom: { name: 'Lamps & More', address: 'shop@lamps.example' },
       reconcile: 'report',
       shutdownGraceSeconds: 7,
       dataDir: '/d',
