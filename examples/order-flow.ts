@@ -53,6 +53,6 @@ else if (import.meta.main) {
     const points = await until(async () => (await account.execute(db)).rows[0]?.points);
     console.log(`Order ${orderId} is ${(await api.getOrder(orderId)).status}: ${points} points for ${customerId}.`);
     console.log(`Its saga: ${(await api.findSaga(orderId))?.webUrl}`);
-    console.log(`To have all of it stay up, for a look: DATA_DIR=${folder} node examples/order-flow.ts dev`);
+    console.log(`To have all of it stay up, for a look: DATA_DIR=${folder} npm run example -- dev`);
   });
 }

@@ -90,6 +90,7 @@ async function ownSettings(name: string): Promise<Settings> {
     temporalAddress: undefined,
     temporalUiUrl: undefined,
     workflowBundle: undefined,
+    smtpUrl: undefined,
     dataDir: join(given.dataDir, name),
   };
 }

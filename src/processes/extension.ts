@@ -4,9 +4,10 @@ import type { EventOfCatalogue } from '../bus/catalogue-types.ts';
 import type { EventBus } from '../bus/durable-event-bus.ts';
 import { catalogue } from '../domain/catalogue.ts';
 import type { CatalogueEntry, EventCatalogue, StoredEvent } from '../domain/event.ts';
+import type { jobCatalogue } from '../domain/job-catalogue.ts';
 import type { Routes } from '../event-store/append.ts';
 import type { Subscription, SubscriptionContext } from '../event-store/subscription.ts';
-import type { ServiceJobs } from '../handlers/mail-jobs.ts';
+import type { JobQueue } from '../jobs/job-queue.ts';
 import type { Logger } from '../platform/logger.ts';
 import type { MetricsRegistry } from '../platform/metrics.ts';
 import { StartupError } from '../platform/startup-error.ts';
@@ -19,8 +20,12 @@ import { destinations, eventRoutes } from '../sagas/event-routes.ts';
 export type TeamEntry = CatalogueEntry & Readonly<{ routes?: readonly (typeof destinations.bus)[] }>;
 export type TeamCatalogue = Readonly<Record<string, TeamEntry>>;
 
-/** What handlers get beside their transaction. */
-export type HandlerDeps = Readonly<{ logger: Logger; metricsRegistry: MetricsRegistry; jobQueue: ServiceJobs }>;
+/** What handlers get beside their transaction. The queue takes the service's jobs: a mail, for one. */
+export type HandlerDeps = Readonly<{
+  jobQueue: JobQueue<typeof jobCatalogue>;
+  metricsRegistry: MetricsRegistry;
+  logger: Logger;
+}>;
 
 /** As the service runs it; `defineExtension` makes one out of an `ExtensionOf`, which knows its own event types. */
 export type Extension = Readonly<{

@@ -1,6 +1,5 @@
-// The plain reactions with all that they need: handlers on the bus, and the jobs that they enqueue.
+// The plain reactions with all that they need: handlers on the bus, those of extensions too, and the jobs that they enqueue.
 import type { BusTransport } from '../bus/event-bus.ts';
-import type { catalogue } from '../domain/catalogue.ts';
 import type { EventCatalogue } from '../domain/event.ts';
 import { createShipmentBook } from '../fulfilment/shipment-book.ts';
 import { createShipmentJob } from '../handlers/create-shipment-job.ts';
@@ -16,11 +15,11 @@ import type { Parts } from './parts.ts';
  * with Redis, the consumers.
  */
 export function subscribeHandlers(parts: Parts, transport: BusTransport): void {
-  const { jobQueue, metricsRegistry } = parts;
+  const { jobQueue, metricsRegistry, logger, extensions } = parts;
   const userRepository = createUserRepository(parts);
-  const eventBus = busInFrontOf<typeof catalogue>(parts, transport);
-  registerEventHandlers(eventBus, { jobQueue, metricsRegistry, userRepository });
-  for (const { handlers } of parts.extensions) handlers?.(busInFrontOf<EventCatalogue>(parts, transport), parts);
+  registerEventHandlers(busInFrontOf(parts, transport), { jobQueue, metricsRegistry, userRepository });
+  const bus = busInFrontOf<EventCatalogue>(parts, transport);
+  for (const { handlers } of extensions) handlers?.(bus, { jobQueue, metricsRegistry, logger });
 }
 
 /** What the jobs do that need nothing but our own parts. */

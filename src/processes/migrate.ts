@@ -1,4 +1,5 @@
-// What `migrate` does, and `dev` before it starts: the service's tables, those of the jobs, then those of extensions.
+// What `migrate` does, and `dev` before it starts: our own migrations, the schema and the queues of the jobs, and then the
+// tables of the extensions.
 import { jobCatalogue } from '../domain/job-catalogue.ts';
 import { installJobs } from '../jobs/install-jobs.ts';
 import { createLogger } from '../platform/logger.ts';
@@ -6,9 +7,9 @@ import { migrateOwnTables, migrateToLatest } from '../platform/migrate.ts';
 import { extendCatalogue, type Extension } from './extension.ts';
 
 /**
- * The service's commit first; an extension's that fails leaves those and the extensions before it, and is run again by
- * the next `migrate`. Safe in several processes at once.
- * @returns what was run now, in order; an extension's as `name/migration`
+ * Safe in several processes at once. Each step commits by itself: one that fails leaves those before it, and the next
+ * `migrate` goes on from there.
+ * @returns the names of the migrations that were run now, in order; an extension's as `name/migration`
  * @throws StartupError where the database cannot be reached or does not let us in; or, with nothing run, where an
  * extension clashes with the service or another one
  */

@@ -5,10 +5,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { activityInfo } from '@temporalio/activity';
 import { sql } from 'kysely';
 import type { EventMetadata } from '../../src/domain/event.ts';
+import { newId, stepContext } from '../../src/domain/ids.ts';
 import { orderSagaId } from '../../src/domain/saga-contract.ts';
 import { createProducts } from '../../src/inventory/products.ts';
 import { createOrderCommands, type NewOrder, type OrderCommands } from '../../src/orders/order-commands.ts';
 import { createOrderQueries, type OrderView } from '../../src/orders/order-queries.ts';
+import { loadOrder } from '../../src/orders/order-repository.ts';
 import { createPaymentCallbacks } from '../../src/payments/payment-callbacks.ts';
 import { readSettings } from '../../src/platform/config.ts';
 import { stopAll, type Running } from '../../src/platform/lifecycle.ts';
@@ -230,6 +232,16 @@ export async function stepsOf(service: SagaService, orderId: string): Promise<Re
     .where('workflow_id', '=', orderSagaId(orderId))
     .execute();
   return Object.fromEntries(rows.map((row) => [row.step, row.state]));
+}
+
+/** A confirmed order where no worker runs. @returns its id */
+export async function confirmWithoutSaga(service: SagaService, customerId: string): Promise<string> {
+  const { repository } = service.parts;
+  const orderId = await service.submit({ customerId });
+  const order = await loadOrder(repository, orderId, stepContext(metadata, orderId, 'confirm'));
+  order.markAsConfirmed(newId());
+  await repository.save(order);
+  return orderId;
 }
 
 type Callback = Readonly<{

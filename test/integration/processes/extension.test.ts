@@ -6,10 +6,8 @@ import { z } from 'zod';
 import { loyalty } from '../../../examples/order-flow.ts';
 import type { InMemoryEventBus } from '../../../src/bus/in-memory-event-bus.ts';
 import type { StoredEvent } from '../../../src/domain/event.ts';
-import { newId, stepContext } from '../../../src/domain/ids.ts';
 import { UnknownEventError } from '../../../src/event-store/event-codec.ts';
 import { createSubscription } from '../../../src/event-store/subscription.ts';
-import { loadOrder } from '../../../src/orders/order-repository.ts';
 import { stopAll } from '../../../src/platform/lifecycle.ts';
 import { createInMemoryBus } from '../../../src/processes/bus.ts';
 import { subscribeHandlers } from '../../../src/processes/handlers.ts';
@@ -19,7 +17,7 @@ import { startRelay } from '../../../src/processes/relay.ts';
 import { defineExtension } from '../../../src/processes/service.ts';
 import { startSubscriptions } from '../../../src/processes/subscriptions.ts';
 import { parseSubscriptionsCommand, runSubscriptionsCommand } from '../../../src/processes/subscriptions-command.ts';
-import { eventually, metadata, startSagaService, type SagaService } from '../../support/saga-service.ts';
+import { confirmWithoutSaga, eventually, startSagaService, type SagaService } from '../../support/saga-service.ts';
 
 /** What its handler does with the next order: each is over after the first that it meets. */
 const next = { fails: false, second: undefined as number | undefined };
@@ -65,10 +63,7 @@ afterAll(async () => {
 });
 
 async function confirmedOrder(customerId: string): Promise<StoredEvent> {
-  const orderId = await service.submit({ customerId });
-  const order = await loadOrder(service.parts.repository, orderId, stepContext(metadata, orderId, 'confirm'));
-  order.markAsConfirmed(newId());
-  await service.parts.repository.save(order);
+  const orderId = await confirmWithoutSaga(service, customerId);
   const event = (await service.parts.store.getEvents(orderId)).at(-1);
   if (event === undefined) throw new Error('nothing was stored');
   return event;
