@@ -2,7 +2,9 @@
 import { sql } from 'kysely';
 import { readStreamBacklog } from '../bus/stream-backlog.ts';
 import { readLogHorizon, type LogHorizon } from '../event-store/log-horizon.ts';
+import { jobCatalogue } from '../domain/job-catalogue.ts';
 import { listSubscriptions, mostCounted, type SubscriptionState } from '../event-store/subscription-list.ts';
+import { readJobFigures, type JobFigures } from '../jobs/job-figures.ts';
 import { readOutboxFigures, type OutboxFigures } from '../outbox/outbox-figures.ts';
 import { readLoopAges, type LoopAge } from '../outbox/outbox-rows.ts';
 import type { Db } from '../platform/database.ts';
@@ -10,6 +12,7 @@ import { stopAll, type Running } from '../platform/lifecycle.ts';
 import type { MetricsRegistry } from '../platform/metrics.ts';
 import { connectRedis } from '../platform/redis.ts';
 import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { showJobs } from './job-metrics.ts';
 import type { Parts } from './parts.ts';
 import type { Loops } from './readiness.ts';
 import { runSampler, type Sampler, type SamplerOptions } from './sampler.ts';
@@ -24,10 +27,11 @@ type DatabaseSample = Readonly<{
   horizon: LogHorizon;
   subscriptions: readonly SubscriptionState[];
   loops: readonly LoopAge[];
+  jobs: readonly JobFigures[];
 }>;
 
 export type WhatToSample = Readonly<{
-  /** Outbox, log and subscriptions. */
+  /** Outbox, log, subscriptions and jobs. */
   database?: boolean;
   /** Of a process that runs the relay; others show what it has noted in the database. */
   loops?: Readonly<{ relay: Loops; subscriptions: Loops }>;
@@ -68,6 +72,7 @@ function sampleDatabase(
   showOutbox(metrics, () => sampler.latest()?.outbox ?? []);
   showLog(metrics, sampler);
   showLoops(metrics, sampler, ownLoops);
+  showJobs(metrics, () => sampler.latest()?.jobs ?? []);
   return sampler;
 }
 
@@ -80,6 +85,7 @@ async function lookAt(db: Db): Promise<DatabaseSample> {
       horizon: await readLogHorizon(tx),
       subscriptions: await listSubscriptions(tx),
       loops: await readLoopAges(tx),
+      jobs: await readJobFigures(tx, Object.keys(jobCatalogue)),
     };
   });
 }

@@ -38,7 +38,9 @@ const orderParts = [
   ...['orders', 'payments', 'inventory', 'users', 'sagas', 'handlers', 'http', 'reconcile'].map(
     (name) => `src/${name}/**`,
   ),
-  ...['order*', 'user*', 'saga-contract', 'catalogue', 'job-catalogue', 'payment*', 'inventory*'].map((name) => `src/domain/${name}.ts`),
+  ...['order*', 'user*', 'saga-contract', 'catalogue', 'job-catalogue', 'payment*', 'inventory*'].map(
+    (name) => `src/domain/${name}.ts`,
+  ),
 ];
 
 export const directions: readonly Direction[] = [

@@ -74,6 +74,7 @@ async function fill(url: string): Promise<void> {
       insert into delivery_epochs (destination, store, epoch, safe_until) values ('bus', 'redis', gen_random_uuid(), now())`.execute(
       db,
     );
+    await sql`insert into job_keys (name, key) values ('refund', 'o-1')`.execute(db);
     await sql`insert into relay_heartbeats values ('bus', 'relay-1', now())`.execute(db);
     await sql`insert into outbox_destinations (destination, paused) values ('bus', false)`.execute(db);
     await sql`
