@@ -17,6 +17,7 @@ import type { UserRepository } from '../users/user-repository.ts';
 import { createEventsRouter } from './events-routes.ts';
 import { createHealthRouter, type MetricsText, type ReadinessChecks } from './health-routes.ts';
 import { createIdempotent } from './idempotency/idempotent.ts';
+import { createJobRouter } from './job-routes.ts';
 import { createOrderChangesRouter } from './order-changes-routes.ts';
 import { createOrderRefundsRouter } from './order-refunds-routes.ts';
 import { createOrderStoryRouter } from './order-story-routes.ts';
@@ -48,6 +49,8 @@ export type HttpDeps = Readonly<{
   sagaViews: SagaViews;
   /** Those that an operator may hold, or send dead letters to again. */
   destinations: Destinations;
+  /** Of the jobs that there are. */
+  jobNames: readonly string[];
   /** Wakes the relay. */
   poke: () => void;
   /** What /readyz looks at, by name. */
@@ -85,6 +88,7 @@ export function createApp(deps: HttpDeps): Express {
   app.use(createSagaResolveRouter({ ...deps, idempotent, resolutions: createSagaResolutions(deps) }));
   app.use(createEventsRouter(deps));
   app.use(createOutboxRouter({ ...deps, idempotent }));
+  app.use(createJobRouter({ ...deps, idempotent }));
   app.use(answerUnknownPath);
   app.use(answerErrors(logger));
   return app;

@@ -1,5 +1,5 @@
 // pg-boss as the jobs use it: its schema `pgboss` in our database, its queues, and how they behave.
-import { PgBoss, type Db as BossDb, type QueueOptions } from 'pg-boss';
+import { PgBoss, type Db as BossDb, type Queue } from 'pg-boss';
 import manifest from 'pg-boss/package.json' with { type: 'json' };
 import type { Pool } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
@@ -23,7 +23,7 @@ export const mostFaults = 25;
 const longestDelaySeconds = 900;
 
 const forever = 3_650 * day;
-const queueSettings: QueueOptions = {
+const queueSettings: Omit<Queue, 'name'> = {
   // One more than faults ever use, so that an attempt that is given back is never the last.
   retryLimit: mostFaults,
   retryDelay: 1,
@@ -86,10 +86,13 @@ export async function isInstalled(store: JobStore): Promise<boolean> {
 export async function createQueues(store: JobStore, names: readonly string[]): Promise<void> {
   for (const name of names) {
     const dead = deadQueueOf(name);
-    await store.createQueue(dead, queueSettings);
-    await store.createQueue(name, { ...queueSettings, deadLetter: dead });
-    // What is there keeps its settings, of an older release perhaps, until it is told otherwise.
-    await store.updateQueue(dead, queueSettings);
-    await store.updateQueue(name, queueSettings);
+    await keepQueue(store, dead, queueSettings);
+    await keepQueue(store, name, { ...queueSettings, deadLetter: dead });
   }
+}
+
+/** What is there would keep its settings, of an older release perhaps, unless it is told otherwise. */
+async function keepQueue(store: JobStore, name: string, settings: Omit<Queue, 'name'>): Promise<void> {
+  await store.createQueue(name, settings);
+  await store.updateQueue(name, settings);
 }

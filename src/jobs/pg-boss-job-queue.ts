@@ -1,5 +1,6 @@
 // Enqueues jobs with pg-boss, in the caller's transaction where there is one.
 import { fromKysely } from 'pg-boss';
+import { newId } from '../domain/ids.ts';
 import type { Db, Tx } from '../platform/database.ts';
 import type { JobCatalogue, JobQueue } from './job-queue.ts';
 import type { JobStore } from './job-store.ts';
@@ -11,7 +12,7 @@ export function createJobQueue<C extends JobCatalogue>(deps: JobQueueDeps<C>): J
 
   async function addIn(tx: Tx, name: string, job: object, key: string | undefined): Promise<void> {
     if (key !== undefined && !(await takeKey(tx, name, key))) return;
-    await store.send(name, job, { db: fromKysely(tx) });
+    await store.send(name, job, { id: newId(), db: fromKysely(tx) });
   }
 
   return {

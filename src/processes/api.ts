@@ -1,4 +1,5 @@
 // Role `api`: HTTP. It writes to PostgreSQL only, so it accepts orders while Temporal or the relay are away.
+import { jobCatalogue } from '../domain/job-catalogue.ts';
 import { createApp } from '../http/app.ts';
 import type { ReadinessChecks } from '../http/health-routes.ts';
 import { deleteExpiredKeys } from '../http/idempotency/idempotency-keys.ts';
@@ -32,6 +33,7 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     metrics: parts.metricsRegistry,
     observeRequest: parts.observers.request,
     destinations: afterDeadLetter,
+    jobNames: Object.keys(jobCatalogue),
     poke: () => parts.wakeUp.poke(),
     orders: createOrderCommands({ repository }),
     orderQueries: createOrderQueries(db),

@@ -14,7 +14,7 @@ import type { ServiceRole } from './roles.ts';
 import { parseSubscriptionsCommand, runSubscriptionsCommand, subscriptionsUsage } from './subscriptions-command.ts';
 
 const usage = `usage: node src/main.ts ROLE, where ROLE is one of ${roles.join(', ')}`;
-const takeMore: ReadonlySet<Role> = new Set<Role>(['outbox', 'subscriptions', 'reconcile']);
+const takeMore: ReadonlySet<Role> = new Set<Role>(['outbox', 'jobs', 'subscriptions', 'reconcile']);
 
 /**
  * Runs a role to its end. Exit code 1 with one line on standard error where a person has to mend something.
@@ -86,6 +86,13 @@ async function run(role: Role, args: readonly string[], launch: Launch): Promise
     case 'outbox': {
       const command = parseOutboxCommand(args);
       await answerFromDatabase(role, async (db) => await runOutboxCommand(db, command));
+      break;
+    }
+    case 'jobs': {
+      // Loaded on demand: the job queue's package.
+      const { parseJobsCommand, runJobsCommand } = await import('./jobs-command.ts');
+      const command = parseJobsCommand(args);
+      await answerFromDatabase(role, async (db) => await runJobsCommand(db, command));
       break;
     }
     case 'subscriptions': {

@@ -4,7 +4,9 @@ import { defaultPrefix } from '../bus/redis-streams.ts';
 import { readStreamBacklog } from '../bus/stream-backlog.ts';
 import { eventCounters, readEventCounters, type EventCount, type EventCounter } from '../handlers/event-counters.ts';
 import { readLogHorizon, type LogHorizon } from '../event-store/log-horizon.ts';
+import { jobCatalogue } from '../domain/job-catalogue.ts';
 import { listSubscriptions, mostCounted, type SubscriptionState } from '../event-store/subscription-list.ts';
+import { readJobFigures, type JobFigures } from '../jobs/job-figures.ts';
 import { readOutboxFigures, type OutboxFigures } from '../outbox/outbox-figures.ts';
 import { readLoopAges, type LoopAge } from '../outbox/outbox-rows.ts';
 import type { Db } from '../platform/database.ts';
@@ -12,6 +14,7 @@ import { stopAll, type Running } from '../platform/lifecycle.ts';
 import type { MetricsRegistry } from '../platform/metrics.ts';
 import { connectRedis } from '../platform/redis.ts';
 import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { showJobs } from './job-metrics.ts';
 import type { Parts } from './parts.ts';
 import type { Loops } from './readiness.ts';
 import { runSampler, type Sampler, type SamplerOptions } from './sampler.ts';
@@ -25,10 +28,11 @@ type DatabaseSample = Readonly<{
   subscriptions: readonly SubscriptionState[];
   loops: readonly LoopAge[];
   counts: readonly EventCount[];
+  jobs: readonly JobFigures[];
 }>;
 
 export type WhatToSample = Readonly<{
-  /** Outbox, log and subscriptions. */
+  /** Outbox, log, subscriptions and jobs. */
   database?: boolean;
   /** Of a process that runs the relay; others show what it has noted in the database. */
   loops?: Readonly<{ relay: Loops; subscriptions: Loops }>;
@@ -70,6 +74,7 @@ function sampleDatabase(
   showLog(metrics, sampler);
   showLoops(metrics, sampler, ownLoops);
   showCounts(metrics, () => sampler.latest()?.counts ?? []);
+  showJobs(metrics, () => sampler.latest()?.jobs ?? []);
   return sampler;
 }
 
@@ -83,6 +88,7 @@ async function lookAt(db: Db): Promise<DatabaseSample> {
       subscriptions: await listSubscriptions(tx),
       loops: await readLoopAges(tx),
       counts: await readEventCounters(tx),
+      jobs: await readJobFigures(tx, Object.keys(jobCatalogue)),
     };
   });
 }

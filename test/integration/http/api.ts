@@ -5,6 +5,7 @@ import pino from 'pino';
 import { expect } from 'vitest';
 import { z } from 'zod';
 import { catalogue } from '../../../src/domain/catalogue.ts';
+import { jobCatalogue } from '../../../src/domain/job-catalogue.ts';
 import { orderSagaId } from '../../../src/domain/saga-contract.ts';
 import { createEventCodec } from '../../../src/event-store/event-codec.ts';
 import { PgEventStore } from '../../../src/event-store/event-store.ts';
@@ -87,6 +88,7 @@ function compose(db: Db, lines: string[]): HttpDeps {
     metrics: createMetricsRegistry(),
     observeRequest: () => undefined,
     destinations: { bus: 'continue', temporal: 'block' },
+    jobNames: Object.keys(jobCatalogue),
     poke: () => undefined,
   };
 }

@@ -132,7 +132,7 @@ describe('a job', () => {
 
 it('a queue whose jobs all hang delays no other queue', async () => {
   const hung = createHold();
-  jobs.start({ errand: hung.wait }, { concurrency: 2 });
+  jobs.start({ errand: hung.wait, chore: async () => {} }, { concurrency: 2 });
   for (let count = 0; count < 10; count += 1) await jobs.queue.add('errand', { subject });
   await hung.reached;
   await jobs.queue.add('chore', { subject });

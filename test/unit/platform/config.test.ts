@@ -22,6 +22,7 @@ const needs: Readonly<Record<Role, readonly Name[]>> = {
   'rebase-log': ['DATABASE_URL'],
   bundle: ['WORKFLOW_BUNDLE'],
   outbox: ['DATABASE_URL'],
+  jobs: ['DATABASE_URL'],
   subscriptions: ['DATABASE_URL'],
   reconcile: ['DATABASE_URL', 'TEMPORAL_ADDRESS'],
   dev: [],

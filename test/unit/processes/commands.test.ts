@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
+import { jobCatalogue } from '../../../src/domain/job-catalogue.ts';
 import { StartupError } from '../../../src/platform/startup-error.ts';
+import { parseJobsCommand } from '../../../src/processes/jobs-command.ts';
 import { parseOutboxCommand } from '../../../src/processes/outbox-command.ts';
 import { parseSubscriptionsCommand } from '../../../src/processes/subscriptions-command.ts';
 import { tableOf } from '../../../src/processes/table.ts';
@@ -46,6 +48,37 @@ test.each([
   const parse = () => parseOutboxCommand(line === '' ? [] : line.split(' '));
   expect(parse).toThrow(StartupError);
   expect(parse).toThrow(/^[^\n]*usage: outbox list [^\n]*\.$/);
+});
+
+const allJobs = { kind: 'list', names: Object.keys(jobCatalogue), state: undefined, limit: 100, json: false };
+
+test.each([
+  ['list', allJobs],
+  ['list --name refund --state dead --limit 5', { ...allJobs, names: ['refund'], state: 'dead', limit: 5 }],
+  [`retry ${id} --json`, { kind: 'retry', jobId: id, json: true }],
+  ['retry refund --all', { kind: 'retry-all', name: 'refund', json: false }],
+])('jobs %s is understood', (line, command) => {
+  expect(parseJobsCommand(line.split(' '))).toEqual(command);
+});
+
+test.each([
+  '',
+  'look',
+  'list refund',
+  'list --all',
+  'list --name nothing',
+  'list --state done',
+  'list --limit 0',
+  'retry',
+  'retry refund',
+  'retry nothing --all',
+  `retry ${id} --all`,
+  `retry ${id} more`,
+  'retry refund --all --limit 3',
+])('jobs %s is refused in one line with the usage', (line) => {
+  const parse = () => parseJobsCommand(line === '' ? [] : line.split(' '));
+  expect(parse).toThrow(StartupError);
+  expect(parse).toThrow(/^[^\n]*usage: jobs list [^\n]*\.$/);
 });
 
 test.each([
