@@ -53,11 +53,16 @@ export type OrderReply = Readonly<{
   saga?: Readonly<{ workflowId: string; webUrl: string }>;
 }>;
 
-type OrderWishes = Readonly<{ quantity?: number; paymentMethod?: string; productId?: string }>;
+type OrderWishes = Readonly<{ quantity?: number; paymentMethod?: string; productId?: string; customerId?: string }>;
 
 /** The body of `POST /orders`. */
-export function orderInput({ quantity = 2, paymentMethod = 'pm_ok', productId = 'lamp' }: OrderWishes): unknown {
-  return { customerId: 'c-1', currency: 'EUR', items: [{ productId, quantity, price: 1500 }], paymentMethod };
+export function orderInput({
+  quantity = 2,
+  paymentMethod = 'pm_ok',
+  productId = 'lamp',
+  customerId = 'c-1',
+}: OrderWishes): unknown {
+  return { customerId, currency: 'EUR', items: [{ productId, quantity, price: 1500 }], paymentMethod };
 }
 
 export async function createOrder(client: HttpClient, order: OrderWishes = {}): Promise<string> {

@@ -27,6 +27,8 @@ export type RoleProcess = Readonly<{
 }>;
 
 export type RoleProcesses = Readonly<{
+  /** Of all of them, unless they are told another; mail lies there. */
+  dataDir: string;
   /** Resolves once it says that it has started. @param entry a team's own file, in place of the service's */
   start(role: Role, environment?: Readonly<Record<string, string>>, entry?: string): Promise<RoleProcess>;
   /** A program of this folder that stands for a role. */
@@ -41,6 +43,7 @@ const startLimitMilliseconds = 50_000;
 /** @param environment what the service is told; of the test's own environment they get PATH and HOME only. */
 export function createRoleProcesses(environment: Readonly<Record<string, string>>): RoleProcesses {
   const folder = mkdtempSync(join(tmpdir(), 'athyper-sagas-roles-'));
+  const dataDir = join(folder, 'data');
   const watchdog = startWatchdog(process.env);
   watchdog.removeAfterwards(folder);
   const running = new Map<number, RoleProcess>();
@@ -61,6 +64,7 @@ export function createRoleProcesses(environment: Readonly<Record<string, string>
         HOME: process.env['HOME'],
         ...environment,
         LOG_LEVEL: 'info',
+        DATA_DIR: dataDir,
         // What a test does to a saga is not mended behind its back.
         RECONCILE: 'off',
         ...(name === 'api' || name === 'all' ? { PORT: String(port) } : { HEALTH_PORT: String(port) }),
@@ -102,6 +106,7 @@ export function createRoleProcesses(environment: Readonly<Record<string, string>
   }
 
   return {
+    dataDir,
     start: async (role, more = {}, entry = main) => await launch(role, [entry, role], more),
     startProgram: async (script, more = {}) =>
       await launch(script, [fileURLToPath(new URL(`./${script}`, import.meta.url))], more),

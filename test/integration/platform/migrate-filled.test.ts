@@ -78,6 +78,7 @@ async function fill(url: string): Promise<void> {
     await sql`
       insert into shipments (shipment_id, tenant_id, order_id, idempotency_key, items)
       values (gen_random_uuid(), 'default', gen_random_uuid(), 'k-1', '[]')`.execute(db);
+    await sql`insert into job_keys (name, key) values ('refund', 'k-1')`.execute(db);
     await sql`insert into event_counters values ('orders_submitted_total', 'default', 1, 3)`.execute(db);
     await sql`insert into job_keys (name, key) values ('refund', 'o-1')`.execute(db);
     await sql`insert into relay_heartbeats values ('bus', 'relay-1', now())`.execute(db);

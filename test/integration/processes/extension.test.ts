@@ -17,6 +17,7 @@ import { startRelay } from '../../../src/processes/relay.ts';
 import { defineExtension } from '../../../src/processes/service.ts';
 import { startSubscriptions } from '../../../src/processes/subscriptions.ts';
 import { parseSubscriptionsCommand, runSubscriptionsCommand } from '../../../src/processes/subscriptions-command.ts';
+import { lagOf } from '../../support/lag.ts';
 import { confirmWithoutSaga, eventually, startSagaService, type SagaService } from '../../support/saga-service.ts';
 
 /** What its handler does with the next order: each is over after the first that it meets. */
@@ -69,9 +70,10 @@ async function confirmedOrder(customerId: string): Promise<StoredEvent> {
   return event;
 }
 
-const followUps = async (of: StoredEvent, eventType: string): Promise<readonly StoredEvent[]> =>
-  (await service.parts.store.getEventsByType(eventType, { limit: 1000 })).events.filter(
-    ({ metadata: { causationId } }) => causationId === of.eventId,
+/** Both extensions name a stream of theirs after the order. By stream: what is in the log may be seen a moment later. */
+const followUps = async ({ aggregateId, eventId }: StoredEvent, eventType: string): Promise<readonly StoredEvent[]> =>
+  (await service.parts.store.getEvents(`${eventType.split('.')[0] ?? ''}-${aggregateId}`)).filter(
+    (event) => event.eventType === eventType && event.metadata.causationId === eventId,
   );
 const deliveriesOf = async ({ eventId }: StoredEvent): Promise<readonly string[]> =>
   (await service.parts.db.selectFrom('outbox').select('destination').where('id', '=', eventId).execute()).map(
@@ -94,7 +96,7 @@ async function pointsOf(customerId: string): Promise<number | undefined> {
   const runner = createSubscription(service.parts, subscription);
   await eventually(async () => {
     await runner.runOnce();
-    return (await runner.lag()) === 0 ? true : undefined;
+    return (await lagOf(service.parts.db, subscription.name)) === 0 ? true : undefined;
   });
   return await keptPoints(customerId);
 }
