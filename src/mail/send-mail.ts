@@ -1,17 +1,18 @@
 // The job `send-mail`: renders it, hands it to the mailer, counts what became of it.
 import { UnavailableError } from '../domain/errors.ts';
 import type { Mail } from '../domain/job-catalogue.ts';
+import { PermanentJobError, type JobRun } from '../jobs/run-job.ts';
 import type { Logger } from '../platform/logger.ts';
 import type { MetricsRegistry } from '../platform/metrics.ts';
 import { MailerMisconfiguredError, MailRefusedError, type Mailer, type Sender } from './mailer.ts';
 import { renderMail } from './render-mail.ts';
 
-type MailJob = Readonly<{ data: Mail; signal: AbortSignal }>;
+type MailJob = Pick<JobRun<Mail>, 'data' | 'signal'>;
 type Kind = 'refused' | 'misconfigured' | 'unavailable' | 'failed';
 
 /**
- * Safe to repeat: the copy has the same Message-ID. It throws what the mailer throws (see there), which says what is to
- * become of the job.
+ * Safe to repeat: the copy has the same Message-ID. What the mailer throws (see there) says what becomes of the job, and a
+ * mail that was refused is a dead letter at once.
  * @param deps.from its name is what mails call us; without one, its address
  */
 export function createSendMail(
@@ -38,7 +39,7 @@ export function createSendMail(
       const kind = kindOf(error);
       failed.add({ template, kind });
       outage.failed(kind, error);
-      throw error;
+      throw error instanceof MailRefusedError ? new PermanentJobError(error.message) : error;
     }
     sent.add({ template });
     outage.over();

@@ -50,7 +50,14 @@ const defaultSilenceMilliseconds = 65_000;
 /** Where a line is idle the kernel asks the other side; a query that waits for its answer is such a line as well. */
 const keepAliveMilliseconds = 10_000;
 
+export type Pool = pg.Pool;
+
 export function connectDatabase(options: DatabaseOptions): Db {
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool: connectPool(options) }) });
+}
+
+/** For what brings its own SQL. Its connections keep the same rules as all others. */
+export function connectPool(options: DatabaseOptions): Pool {
   const { longestSilenceMilliseconds = defaultSilenceMilliseconds } = options;
   const pool = new pg.Pool({
     connectionString: options.url,
@@ -67,7 +74,7 @@ export function connectDatabase(options: DatabaseOptions): Db {
   // client gets one for the time between two statements of a transaction, whose next statement then fails.
   pool.on('error', options.onIdleError);
   pool.on('connect', (client) => client.on('error', () => undefined));
-  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+  return pool;
 }
 
 /**

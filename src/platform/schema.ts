@@ -28,6 +28,7 @@ export type Database = {
     held_until: Timestamp | null;
   };
   inbox: { handler_name: string; event_id: string; processed_at: WithDefault<Date> };
+  job_keys: { name: string; key: string; created_at: WithDefault<Date> };
   relay_heartbeats: { destination: string; relay: string; last_round_at: Timestamp };
   orders: OrdersTable;
   order_items: { order_id: string; product_id: string; line: number; quantity: number; price: number };

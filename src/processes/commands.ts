@@ -5,7 +5,7 @@ import { readSettings, roles, type Role } from '../platform/config.ts';
 import type { Db } from '../platform/database.ts';
 import { listenForStop, runUntilStopped } from '../platform/lifecycle.ts';
 import { createLogger } from '../platform/logger.ts';
-import { migrateToLatest, withDatabase } from '../platform/migrate.ts';
+import { withDatabase } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { parseOutboxCommand, runOutboxCommand } from './outbox-command.ts';
 import type { ServiceRole } from './roles.ts';
@@ -45,7 +45,9 @@ async function run(role: Role, args: readonly string[], parentPid: number): Prom
       await serve(role);
       break;
     case 'migrate': {
-      const done = await migrateToLatest(readSettings(role).databaseUrl ?? '');
+      // Loaded on demand: the job queue's package.
+      const { migrateAll } = await import('./migrate.ts');
+      const done = await migrateAll(readSettings(role).databaseUrl ?? '');
       process.stdout.write(done.length === 0 ? 'The database is up to date.\n' : `Migrated: ${done.join(', ')}.\n`);
       break;
     }

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { CompletedSettings, Timing } from '../embedded/stack.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
-import { migrateToLatest } from '../platform/migrate.ts';
 import { StartupError } from '../platform/startup-error.ts';
+import { migrateAll } from './migrate.ts';
 import { startRole } from './roles.ts';
 
 /** What is embedded answers in seconds; a Temporal that somebody else runs may be starting as well. */
@@ -21,7 +21,7 @@ export type DevService = Readonly<{
 /** @throws StartupError where it is not ready in time, naming what is missing; the signal's reason where it aborts */
 export async function startService(service: DevService): Promise<Running> {
   const { settings, timings, logger, signal, readyWithinMilliseconds = defaultReadyWithinMilliseconds } = service;
-  await timed(timings, 'migrations', async () => await migrateToLatest(settings.databaseUrl));
+  await timed(timings, 'migrations', async () => await migrateAll(settings.databaseUrl));
   signal.throwIfAborted();
   const start = async (): Promise<Running> => await startRole('all', settings, logger);
   const running = await timed(timings, 'api, worker and relay', start);

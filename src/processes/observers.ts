@@ -1,17 +1,24 @@
 // What relays, handlers and requests tell of themselves, turned into metrics: those parts know no Prometheus.
 import type { HandlerObserver } from '../bus/handler-registry.ts';
 import type { ObserveRequest } from '../http/protocol/measure-requests.ts';
+import type { JobObserver } from '../jobs/run-job.ts';
 import type { RelayObserver } from '../outbox/relay.ts';
 import type { MetricsRegistry } from '../platform/metrics.ts';
 
 export type Observers = Readonly<{
   relay(destination: string): RelayObserver;
   handlers: HandlerObserver;
+  jobs: JobObserver;
   request: ObserveRequest;
 }>;
 
 export function createObservers(metrics: MetricsRegistry): Observers {
-  return { relay: relayObserver(metrics), handlers: handlerObserver(metrics), request: requestObserver(metrics) };
+  return {
+    relay: relayObserver(metrics),
+    handlers: handlerObserver(metrics),
+    jobs: jobObserver(metrics),
+    request: requestObserver(metrics),
+  };
 }
 
 function relayObserver(metrics: MetricsRegistry): Observers['relay'] {
@@ -60,6 +67,23 @@ function handlerObserver(metrics: MetricsRegistry): HandlerObserver {
     if (outcome === 'duplicate') duplicates.add({ handler });
     else seconds.observe({ handler }, took);
     if (outcome === 'failed') failures.add({ handler });
+  };
+}
+
+function jobObserver(metrics: MetricsRegistry): JobObserver {
+  const seconds = metrics.histogram({
+    name: 'job_seconds',
+    help: 'How long an attempt at a job took, whatever came of it.',
+    labels: ['name'],
+  });
+  const attempts = metrics.counter({
+    name: 'jobs_total',
+    help: 'Attempts at jobs, by outcome: done, away (the other side), failed (comes again), dead, lost (handed back).',
+    labels: ['name', 'outcome'],
+  });
+  return ({ name, outcome, seconds: took }) => {
+    seconds.observe({ name }, took);
+    attempts.add({ name, outcome });
   };
 }
 

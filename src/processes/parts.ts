@@ -1,17 +1,23 @@
 // What every role is composed of. Made once per process; a role takes what it needs.
 import type { Client } from '@temporalio/client';
 import { catalogue, type CatalogueEvent } from '../domain/catalogue.ts';
+import { jobCatalogue } from '../domain/job-catalogue.ts';
 import type { SagaLimits } from '../domain/saga-contract.ts';
 import type { VerificationLimits } from '../domain/user-verification.ts';
 import { createEventCodec, type EventCodec } from '../event-store/event-codec.ts';
 import { PgEventStore, type EventStore } from '../event-store/event-store.ts';
 import { createUnitOfWork, type RunUnitOfWork } from '../event-store/unit-of-work.ts';
+import type { JobQueue } from '../jobs/job-queue.ts';
+import { createJobStore, type JobStore } from '../jobs/job-store.ts';
+import { createJobQueue } from '../jobs/pg-boss-job-queue.ts';
+import { createMailer } from '../mail/create-mailer.ts';
+import type { Mailer } from '../mail/mailer.ts';
 import { createOrderRepository, type EventSourcedOrderRepository } from '../orders/order-repository.ts';
 import { createWakeUp, type WakeUp } from '../outbox/wake-up.ts';
 import { createLedgerGateway } from '../payments/ledger-gateway.ts';
 import type { PaymentGateway } from '../payments/payment-gateway.ts';
 import type { Settings } from '../platform/config.ts';
-import { connectDatabase, type Db } from '../platform/database.ts';
+import { connectDatabase, connectPool, type Db } from '../platform/database.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { createMetricsRegistry, type MetricsRegistry } from '../platform/metrics.ts';
 import { StartupError } from '../platform/startup-error.ts';
@@ -28,6 +34,10 @@ export type Parts = Readonly<{
   unitOfWork: RunUnitOfWork<CatalogueEvent>;
   repository: EventSourcedOrderRepository;
   gateway: PaymentGateway;
+  jobQueue: JobQueue<typeof jobCatalogue>;
+  /** Where jobs are kept, for whoever runs them, lists them or sends them again. */
+  jobStore: JobStore;
+  mailer: Mailer;
   wakeUp: WakeUp;
   /** Where whoever counts something defines what; shown at /metrics. */
   metricsRegistry: MetricsRegistry;
@@ -48,6 +58,9 @@ export type PartsOptions = Readonly<{
   logger?: Logger;
 }>;
 
+/** Beside the other connections: who waits for one of those must not keep a running job from being seen alive. */
+const jobPoolSize = 4;
+
 /** A setting that `readSettings` demanded for this role, or that `dev` filled in. */
 export function required(value: string | undefined, name: string): string {
   if (value === undefined) throw new StartupError(`${name} is missing.`);
@@ -58,13 +71,12 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
   const { role, runsLoops, longestSilenceMilliseconds, logger: given } = options;
   const logger = given ?? createLogger({ level: settings.logLevel, role });
   const url = required(settings.databaseUrl, 'DATABASE_URL');
-  const db = connectDatabase({
-    url,
-    poolSize: settings.databasePoolSize,
-    applicationName: `athyper-${role}`,
-    onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection was lost'),
-    longestSilenceMilliseconds,
-  });
+  const onIdleError = (error: Error): void => logger.warn({ err: error }, 'an idle database connection was lost');
+  const applicationName = `athyper-${role}`;
+  const poolSize = settings.databasePoolSize;
+  const db = connectDatabase({ url, poolSize, applicationName, onIdleError, longestSilenceMilliseconds });
+  const jobPool = connectPool({ url, poolSize: jobPoolSize, applicationName: `${applicationName}-jobs`, onIdleError });
+  const jobStore = createJobStore({ pool: jobPool, logger });
   const listenUrl = runsLoops ? (settings.databaseDirectUrl ?? url) : undefined;
   const wakeUp = createWakeUp({ db, logger, listenUrl });
   const onCommitted = (): void => wakeUp.poke();
@@ -72,6 +84,7 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
   const store = new PgEventStore({ db, codec, routes: eventRoutes, onCommitted });
   const metricsRegistry = createMetricsRegistry();
   const unitOfWork = createUnitOfWork({ db, store, onCommitted });
+  const mailer = createMailer(settings, logger);
   // Without an address (in a consumer) nothing ever calls it.
   const temporal = connectTemporal({
     address: settings.temporalAddress ?? 'unset:0',
@@ -86,6 +99,9 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
     unitOfWork,
     repository: createOrderRepository({ store, unitOfWork }),
     gateway: createLedgerGateway(db),
+    jobQueue: createJobQueue({ store: jobStore, db, catalogue: jobCatalogue }),
+    jobStore,
+    mailer,
     wakeUp,
     metricsRegistry,
     observers: createObservers(metricsRegistry),
@@ -102,8 +118,10 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
     temporal,
     async close() {
       await wakeUp.close();
+      await mailer.close();
       await temporal.connection.close();
       await db.destroy();
+      await jobPool.end();
     },
   };
 }

@@ -10,7 +10,7 @@ import type { RunningWorker } from './worker.ts';
 const oldestLoopMilliseconds = 45_000;
 const temporalMilliseconds = 1_500;
 
-/** The relay's loops by destination, and those of the subscriptions by name. */
+/** The relay's loops by destination, those of the subscriptions by name, and those of the jobs by the jobs' names. */
 export type Loops = Readonly<Record<string, Readonly<{ loopAgeMilliseconds(): number | undefined }>>>;
 
 const database =
@@ -65,19 +65,20 @@ const subscriptions =
   (loops: Loops): ReadinessCheck =>
   async () => ({ ...(await ownLoops(loops)()), ok: true });
 
+/** `jobs`: undefined in a relay that leaves them to consumers. */
+type RunningLoops = Readonly<{ relay: Loops; subscriptions: Loops; jobs: Loops | undefined }>;
+
 export const allReadiness = (
   parts: Parts,
-  running: Readonly<{ relay: Loops; subscriptions: Loops; worker: RunningWorker }>,
+  running: RunningLoops & Readonly<{ worker: RunningWorker }>,
 ): ReadinessChecks => ({ ...relayReadiness(parts, running), worker: worker(running.worker) });
 
-export const relayReadiness = (
-  parts: Parts,
-  running: Readonly<{ relay: Loops; subscriptions: Loops }>,
-): ReadinessChecks => ({
+export const relayReadiness = (parts: Parts, running: RunningLoops): ReadinessChecks => ({
   database: database(parts),
   temporal: temporal(parts),
   relay: ownLoops(running.relay),
   subscriptions: subscriptions(running.subscriptions),
+  ...(running.jobs === undefined ? {} : { jobs: ownLoops(running.jobs) }),
 });
 
 export const workerReadiness = (parts: Parts, running: RunningWorker): ReadinessChecks => ({
@@ -86,10 +87,14 @@ export const workerReadiness = (parts: Parts, running: RunningWorker): Readiness
   worker: worker(running),
 });
 
-export const consumerReadiness = (parts: Parts, bus: Readonly<{ check(): Promise<void> }>): ReadinessChecks => ({
+export const consumerReadiness = (
+  parts: Parts,
+  running: Readonly<{ bus: Readonly<{ check(): Promise<void> }>; jobs: Loops }>,
+): ReadinessChecks => ({
   database: database(parts),
   redis: async () => {
-    await bus.check();
+    await running.bus.check();
     return { ok: true };
   },
+  jobs: ownLoops(running.jobs),
 });

@@ -7,6 +7,7 @@ import { stopAll, type Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { startApi } from './api.ts';
 import { startConsumer } from './consumer.ts';
+import { jobHandlers, startJobs } from './jobs.ts';
 import { guardLog } from './log-guard.ts';
 import { createParts, type Parts } from './parts.ts';
 import { keepReconcileSchedule } from './reconcile-schedule.ts';
@@ -67,8 +68,11 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       yield relay;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
+      // Jobs are run where the handlers are.
+      const jobs = parts.settings.redisUrl === undefined ? startJobs(parts, jobHandlers(parts)) : undefined;
+      if (jobs !== undefined) yield jobs;
       yield runCleanUp(parts);
-      const loops = { relay: relay.loops, subscriptions: subscriptions.loops };
+      const loops = { relay: relay.loops, subscriptions: subscriptions.loops, jobs: jobs?.loops };
       yield sampleMetrics(parts, { database: true, loops, redis: parts.settings.redisUrl });
       yield await startHealth(parts, relayReadiness(parts, loops));
       break;
@@ -76,8 +80,10 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
     case 'consumer': {
       const consumer = startConsumer(parts);
       yield consumer;
+      const jobs = startJobs(parts, jobHandlers(parts));
+      yield jobs;
       yield sampleMetrics(parts, { redis: parts.settings.redisUrl });
-      yield await startHealth(parts, consumerReadiness(parts, consumer));
+      yield await startHealth(parts, consumerReadiness(parts, { bus: consumer, jobs: jobs.loops }));
       break;
     }
     case 'all': {
@@ -91,8 +97,10 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       yield relay;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
+      const jobs = startJobs(parts, jobHandlers(parts));
+      yield jobs;
       yield runCleanUp(parts);
-      const loops = { relay: relay.loops, subscriptions: subscriptions.loops };
+      const loops = { relay: relay.loops, subscriptions: subscriptions.loops, jobs: jobs.loops };
       yield sampleMetrics(parts, { database: true, loops, redis: parts.settings.redisUrl });
       yield await startApi(parts, allReadiness(parts, { ...loops, worker }));
     }

@@ -32,13 +32,15 @@ export type Direction = Readonly<{
   right: string;
 }>;
 
-const generalParts = ['src/event-store/**', 'src/outbox/**', 'src/bus/**', 'workflows/saga*.ts'];
+const generalParts = ['src/event-store/**', 'src/outbox/**', 'src/bus/**', 'src/jobs/**', 'workflows/saga*.ts'];
 
 const orderParts = [
   ...['orders', 'payments', 'inventory', 'users', 'sagas', 'handlers', 'http', 'reconcile', 'mail'].map(
     (name) => `src/${name}/**`,
   ),
-  ...['order*', 'user*', 'saga-contract', 'catalogue', 'payment*', 'inventory*'].map((name) => `src/domain/${name}.ts`),
+  ...['order*', 'user*', 'saga-contract', 'catalogue', 'job-catalogue', 'payment*', 'inventory*'].map(
+    (name) => `src/domain/${name}.ts`,
+  ),
 ];
 
 export const directions: readonly Direction[] = [
@@ -109,6 +111,7 @@ export const packageHomes: readonly PackageHome[] = [
     right: 'Temporal is asked through src/sagas and connected in src/platform',
   },
   { packages: ['nodemailer'], onlyIn: ['src/mail/**'], right: 'mail leaves by the port of src/mail/mailer.ts' },
+  { packages: ['pg-boss'], onlyIn: ['src/jobs/**'], right: 'the job queue is behind src/jobs' },
   {
     packages: ['prom-client'],
     onlyIn: ['src/platform/**'],

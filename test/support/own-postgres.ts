@@ -2,7 +2,7 @@
 import { findFreePort } from '../../src/embedded/children/free-port.ts';
 import { startPostgres, type RunningPostgres } from '../../src/embedded/postgres.ts';
 import { startWatchdog } from '../../src/embedded/watchdog.ts';
-import { migrateToLatest } from '../../src/platform/migrate.ts';
+import { migrateAll } from '../../src/processes/migrate.ts';
 import { createDataDirs } from './data-dirs.ts';
 
 export type OwnPostgres = Readonly<{
@@ -32,7 +32,7 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
       adopt: watchdog.adopt,
     });
   let postgres = await start();
-  await migrateToLatest(postgres.url);
+  await migrateAll(postgres.url);
   return {
     url: postgres.url,
     stop: async () => await postgres.stop(),

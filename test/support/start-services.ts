@@ -74,8 +74,8 @@ async function makeTemplate(adminUrl: string): Promise<void> {
     await admin.query(`CREATE DATABASE ${templateDatabase}`);
     const url = new URL(adminUrl);
     url.pathname = `/${templateDatabase}`;
-    const { migrateToLatest } = await import('../../src/platform/migrate.ts');
-    await migrateToLatest(url.href);
+    const { migrateAll } = await import('../../src/processes/migrate.ts');
+    await migrateAll(url.href);
     // Nobody can connect to it and make it too busy to be cloned.
     await admin.query(`ALTER DATABASE ${templateDatabase} WITH IS_TEMPLATE true ALLOW_CONNECTIONS false`);
   } finally {
