@@ -75,6 +75,11 @@ export const catalogue = {
     version: 1,
     schema: z.object({ orderId: z.string(), customerId: z.string(), reason: z.string(), cancelledBy: z.string() }),
   },
+  /** Cancelled, and money is held for it all the same. The order's own reason and actor, so that the refund needs no more. */
+  'order.refund_due': {
+    version: 1,
+    schema: z.object({ orderId: z.string(), reason: z.string(), cancelledBy: z.string() }),
+  },
   'order.confirmed': { version: 1, schema: z.object({ orderId: z.string(), paymentId: z.string() }) },
   'order.failed': { version: 1, schema: z.object({ orderId: z.string(), reason: z.string() }) },
   'payment.completed': {

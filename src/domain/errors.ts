@@ -5,6 +5,7 @@ export const domainErrorCodes = [
   'order-not-draft',
   'order-not-submitted',
   'order-not-confirmed',
+  'order-not-cancelled',
   'order-empty',
   'order-ended',
   'order-too-large',

@@ -10,6 +10,7 @@ export type OrderEventType =
   | 'order.cancellation_requested'
   | 'order.refund_requested'
   | 'order.cancelled'
+  | 'order.refund_due'
   | 'order.confirmed'
   | 'order.failed';
 export type OrderEvent = EventOf<OrderEventType>;
@@ -28,7 +29,9 @@ export type OrderState = Readonly<{
   /** Set by order.cancellation_requested; the saga (or the refund) ends it with order.cancelled. */
   cancellation: Readonly<{ reason: string; cancelledBy: string }> | undefined;
   /** Asked for since the confirmation, whatever has become of them. */
-  refunds: readonly Readonly<{ refundId: string; amount: number }>[];
+  refunds: readonly Readonly<{ refundId: string; amount: number; restock: boolean }>[];
+  /** Of a cancelled order: money was found to be held for it, and its refund was asked for. */
+  refundIsDue: boolean;
   paymentId: string | undefined;
   failureReason: string | undefined;
 }>;
@@ -51,8 +54,8 @@ export function evolveOrder(state: OrderState | undefined, event: OrderEvent): O
     case 'order.cancellation_requested':
       return { ...state, cancellation: { reason: event.payload.reason, cancelledBy: event.payload.cancelledBy } };
     case 'order.refund_requested': {
-      const { refundId, amount } = event.payload;
-      return { ...state, refunds: [...state.refunds, { refundId, amount }] };
+      const { refundId, amount, restock } = event.payload;
+      return { ...state, refunds: [...state.refunds, { refundId, amount, restock }] };
     }
     case 'order.cancelled':
       return {
@@ -60,6 +63,8 @@ export function evolveOrder(state: OrderState | undefined, event: OrderEvent): O
         status: 'cancelled',
         cancellation: { reason: event.payload.reason, cancelledBy: event.payload.cancelledBy },
       };
+    case 'order.refund_due':
+      return { ...state, refundIsDue: true };
     case 'order.confirmed':
       return { ...state, status: 'confirmed', paymentId: event.payload.paymentId };
     case 'order.failed':
@@ -80,6 +85,7 @@ function created(event: EventOf<'order.created'>): OrderState {
     items: [],
     cancellation: undefined,
     refunds: [],
+    refundIsDue: false,
     paymentId: undefined,
     failureReason: undefined,
   };

@@ -185,6 +185,15 @@ export class EventSourcedOrder {
     this.#record('order.cancelled', { orderId, customerId, reason, cancelledBy });
   }
 
+  /** Of a cancelled order for which money is held all the same: its refund is started. Once. */
+  markRefundDue(): void {
+    const { status, cancellation, orderId, refundIsDue } = this.state;
+    if (status !== 'cancelled' || cancellation === undefined) {
+      throw new DomainError('order-not-cancelled', `the order is ${status}, not cancelled`, 'status');
+    }
+    if (!refundIsDue) this.#record('order.refund_due', { orderId, ...cancellation });
+  }
+
   #mustBeDraft(field: string): void {
     if (this.state.status !== 'draft') {
       throw new DomainError('order-not-draft', `the order is ${this.state.status}, no longer a draft`, field);

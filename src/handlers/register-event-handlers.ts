@@ -1,26 +1,24 @@
-// The plain reactions to events: what needs no workflow. Each has a stable name, so its effect happens once.
-import { sql } from 'kysely';
+// The plain reactions to events: what needs no workflow. Each has a stable name, so its effect in PostgreSQL happens once.
 import type { catalogue } from '../domain/catalogue.ts';
 import type { EventBus } from '../bus/durable-event-bus.ts';
+import { createCustomerMails, type CustomerMailDeps } from './customer-mails.ts';
+import { subscribeToOrders } from './order-handlers.ts';
+import { subscribeToPayments } from './payment-handlers.ts';
+import { subscribeToUsers } from './user-handlers.ts';
 
-/** Never rename one: the inbox knows handlers by these. */
-const handlerNames = { recordPayment: 'orders.record-payment' } as const;
+export type EventHandlerDeps = CustomerMailDeps;
 
-/** @returns a function that removes them again */
-export function registerEventHandlers(eventBus: EventBus<typeof catalogue>): () => void {
+/**
+ * One handler for one effect: where one fails its event comes again, and the others are done with it.
+ * @returns a function that removes them again
+ */
+export function registerEventHandlers(eventBus: EventBus<typeof catalogue>, deps: EventHandlerDeps): () => void {
+  const { jobQueue } = deps;
+  const mails = createCustomerMails(deps);
   const unsubscribes = [
-    // The order's stream says nothing of payments, so this changes the row without a new version.
-    eventBus.subscribe(
-      'payment.completed',
-      async ({ payload, occurredAt }, { tx }) => {
-        await tx
-          .updateTable('orders')
-          .set({ payment_id: payload.paymentId, paid_at: occurredAt, updated_at: sql<Date>`now()` })
-          .where('order_id', '=', payload.orderId)
-          .execute();
-      },
-      { name: handlerNames.recordPayment },
-    ),
+    ...subscribeToUsers(eventBus, { jobQueue }),
+    ...subscribeToOrders(eventBus, { jobQueue, mails }),
+    ...subscribeToPayments(eventBus),
   ];
   return () => {
     for (const unsubscribe of unsubscribes) unsubscribe();

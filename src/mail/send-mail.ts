@@ -1,18 +1,17 @@
 // The job `send-mail`: renders it, hands it to the mailer, counts what became of it.
 import { UnavailableError } from '../domain/errors.ts';
 import type { Mail } from '../domain/job-catalogue.ts';
-import { PermanentJobError, type JobRun } from '../jobs/run-job.ts';
 import type { Logger } from '../platform/logger.ts';
 import type { MetricsRegistry } from '../platform/metrics.ts';
 import { MailerMisconfiguredError, MailRefusedError, type Mailer, type Sender } from './mailer.ts';
 import { renderMail } from './render-mail.ts';
 
-type MailJob = Pick<JobRun<Mail>, 'data' | 'signal'>;
+type MailJob = Readonly<{ data: Mail; signal: AbortSignal }>;
 type Kind = 'refused' | 'misconfigured' | 'unavailable' | 'failed';
 
 /**
- * Safe to repeat: the copy has the same Message-ID. What the mailer throws (see there) says what becomes of the job, and a
- * mail that was refused is a dead letter at once.
+ * Safe to repeat: the copy has the same Message-ID. It throws what the mailer throws (see there), which says what is to
+ * become of the job.
  * @param deps.from its name is what mails call us; without one, its address
  */
 export function createSendMail(
@@ -39,7 +38,7 @@ export function createSendMail(
       const kind = kindOf(error);
       failed.add({ template, kind });
       outage.failed(kind, error);
-      throw error instanceof MailRefusedError ? new PermanentJobError(error.message) : error;
+      throw error;
     }
     sent.add({ template });
     outage.over();

@@ -19,6 +19,8 @@ export type MetricsRegistry = Readonly<{
   ): Readonly<{ observe(labels: Labels<L>, seconds: number): void }>;
   /** `read` is called at each scrape and must answer from memory; what it leaves out is not shown. */
   gauge<L extends string>(definition: Definition<L>, read: () => readonly Sample<L>[]): void;
+  /** Of what is counted elsewhere: `read` as for a gauge, and what it gives for the same labels never falls. */
+  sampledCounter<L extends string>(definition: Definition<L>, read: () => readonly Sample<L>[]): void;
   contentType: string;
   text(): Promise<string>;
 }>;
@@ -54,6 +56,15 @@ export function createMetricsRegistry(): MetricsRegistry {
           // Without labels it is always shown: not a number, as long as nobody knows it.
           if (definition.labels.length === 0) gauge.set(Number.NaN);
           for (const [labels, value] of read()) gauge.set(labels, value);
+        },
+      });
+    },
+    sampledCounter(definition, read) {
+      const counter = new Counter({
+        ...optionsOf(definition),
+        collect() {
+          counter.reset();
+          for (const [labels, value] of read()) counter.inc(labels, value);
         },
       });
     },

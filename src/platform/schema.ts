@@ -79,6 +79,15 @@ export type Database = {
     created_at: WithDefault<Date>;
     updated_at: WithDefault<Date>;
   };
+  shipments: {
+    shipment_id: string;
+    tenant_id: string;
+    order_id: string;
+    idempotency_key: string;
+    items: Json;
+    created_at: WithDefault<Date>;
+  };
+  event_counters: { name: string; tenant_id: string; shard: number; value: string };
   saga_starts: SagaStartsTable;
   saga_steps: {
     workflow_id: string;

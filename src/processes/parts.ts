@@ -10,8 +10,6 @@ import { createUnitOfWork, type RunUnitOfWork } from '../event-store/unit-of-wor
 import type { JobQueue } from '../jobs/job-queue.ts';
 import { createJobStore, type JobStore } from '../jobs/job-store.ts';
 import { createJobQueue } from '../jobs/pg-boss-job-queue.ts';
-import { createMailer } from '../mail/create-mailer.ts';
-import type { Mailer } from '../mail/mailer.ts';
 import { createOrderRepository, type EventSourcedOrderRepository } from '../orders/order-repository.ts';
 import { createWakeUp, type WakeUp } from '../outbox/wake-up.ts';
 import { createLedgerGateway } from '../payments/ledger-gateway.ts';
@@ -37,7 +35,6 @@ export type Parts = Readonly<{
   jobQueue: JobQueue<typeof jobCatalogue>;
   /** Where jobs are kept, for whoever runs them, lists them or sends them again. */
   jobStore: JobStore;
-  mailer: Mailer;
   wakeUp: WakeUp;
   /** Where whoever counts something defines what; shown at /metrics. */
   metricsRegistry: MetricsRegistry;
@@ -84,7 +81,6 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
   const store = new PgEventStore({ db, codec, routes: eventRoutes, onCommitted });
   const metricsRegistry = createMetricsRegistry();
   const unitOfWork = createUnitOfWork({ db, store, onCommitted });
-  const mailer = createMailer(settings, logger);
   // Without an address (in a consumer) nothing ever calls it.
   const temporal = connectTemporal({
     address: settings.temporalAddress ?? 'unset:0',
@@ -101,7 +97,6 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
     gateway: createLedgerGateway(db),
     jobQueue: createJobQueue({ store: jobStore, db, catalogue: jobCatalogue }),
     jobStore,
-    mailer,
     wakeUp,
     metricsRegistry,
     observers: createObservers(metricsRegistry),
@@ -118,7 +113,6 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
     temporal,
     async close() {
       await wakeUp.close();
-      await mailer.close();
       await temporal.connection.close();
       await db.destroy();
       await jobPool.end();

@@ -2,7 +2,6 @@
 import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import { sagaSearchAttributes } from '../domain/saga-contract.ts';
-import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
 import {
   defaultBackoff,
   delivered,
@@ -22,8 +21,9 @@ import { afterDeadLetter, destinations } from '../sagas/event-routes.ts';
 import { createSagaClient, toDeliveryError } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
-import { busInFrontOf, createInMemoryBus, createRedisBus } from './bus.ts';
+import { createInMemoryBus, createRedisBus } from './bus.ts';
 import { decodeForDelivery } from './decode.ts';
+import { subscribeHandlers } from './handlers.ts';
 import type { Parts } from './parts.ts';
 
 export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, OutboxProcessor>> }>;
@@ -91,7 +91,7 @@ function deliveringBus(parts: Parts): DeliveringBus {
     };
   }
   const bus = createInMemoryBus(parts);
-  registerEventHandlers(busInFrontOf(parts, bus));
+  subscribeHandlers(parts, bus);
   const deliver = through(async (event) => await bus.deliver(event));
   const begin = unlessRedisWasLeft(parts);
   return { deliver, begin: async () => (await begin()) ?? deliver, close: async () => await bus.close() };

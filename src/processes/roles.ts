@@ -7,7 +7,7 @@ import { stopAll, type Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { startApi } from './api.ts';
 import { startConsumer } from './consumer.ts';
-import { jobHandlers, startJobs } from './jobs.ts';
+import { startJobs } from './jobs.ts';
 import { guardLog } from './log-guard.ts';
 import { createParts, type Parts } from './parts.ts';
 import { keepReconcileSchedule } from './reconcile-schedule.ts';
@@ -69,7 +69,7 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
       // Jobs are run where the handlers are.
-      const jobs = parts.settings.redisUrl === undefined ? startJobs(parts, jobHandlers(parts)) : undefined;
+      const jobs = parts.settings.redisUrl === undefined ? startJobs(parts) : undefined;
       if (jobs !== undefined) yield jobs;
       yield runCleanUp(parts);
       const loops = { relay: relay.loops, subscriptions: subscriptions.loops, jobs: jobs?.loops };
@@ -80,7 +80,7 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
     case 'consumer': {
       const consumer = startConsumer(parts);
       yield consumer;
-      const jobs = startJobs(parts, jobHandlers(parts));
+      const jobs = startJobs(parts);
       yield jobs;
       yield sampleMetrics(parts, { redis: parts.settings.redisUrl });
       yield await startHealth(parts, consumerReadiness(parts, { bus: consumer, jobs: jobs.loops }));
@@ -97,7 +97,7 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       yield relay;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
-      const jobs = startJobs(parts, jobHandlers(parts));
+      const jobs = startJobs(parts);
       yield jobs;
       yield runCleanUp(parts);
       const loops = { relay: relay.loops, subscriptions: subscriptions.loops, jobs: jobs.loops };

@@ -1,6 +1,7 @@
 // What is the case in PostgreSQL and Redis, and how old the loops are, as gauges: sampled on a timer, never by a scrape.
 import { sql } from 'kysely';
 import { readStreamBacklog } from '../bus/stream-backlog.ts';
+import { eventCounters, readEventCounters, type EventCount, type EventCounter } from '../handlers/event-counters.ts';
 import { readLogHorizon, type LogHorizon } from '../event-store/log-horizon.ts';
 import { listSubscriptions, mostCounted, type SubscriptionState } from '../event-store/subscription-list.ts';
 import { readOutboxFigures, type OutboxFigures } from '../outbox/outbox-figures.ts';
@@ -24,6 +25,7 @@ type DatabaseSample = Readonly<{
   horizon: LogHorizon;
   subscriptions: readonly SubscriptionState[];
   loops: readonly LoopAge[];
+  counts: readonly EventCount[];
 }>;
 
 export type WhatToSample = Readonly<{
@@ -68,6 +70,7 @@ function sampleDatabase(
   showOutbox(metrics, () => sampler.latest()?.outbox ?? []);
   showLog(metrics, sampler);
   showLoops(metrics, sampler, ownLoops);
+  showCounts(metrics, () => sampler.latest()?.counts ?? []);
   return sampler;
 }
 
@@ -80,6 +83,7 @@ async function lookAt(db: Db): Promise<DatabaseSample> {
       horizon: await readLogHorizon(tx),
       subscriptions: await listSubscriptions(tx),
       loops: await readLoopAges(tx),
+      counts: await readEventCounters(tx),
     };
   });
 }
@@ -102,6 +106,16 @@ function showOutbox(metrics: MetricsRegistry, latest: () => readonly OutboxFigur
     ({ blockedAggregates }) => blockedAggregates,
   );
   show('outbox_paused', '1 where an operator holds the destination.', ({ paused }) => Number(paused));
+}
+
+function showCounts(metrics: MetricsRegistry, latest: () => readonly EventCount[]): void {
+  for (const [name, help] of Object.entries(eventCounters) as [EventCounter, string][]) {
+    metrics.sampledCounter({ name, help, labels: ['tenant'] }, () =>
+      latest()
+        .filter((count) => count.name === name)
+        .map(({ tenant, value }) => [{ tenant }, value]),
+    );
+  }
 }
 
 function showLog(metrics: MetricsRegistry, sampler: Sampler<DatabaseSample>): void {

@@ -23,6 +23,7 @@ const routes = {
   'order.cancellation_requested': both,
   'order.refund_requested': both,
   'order.cancelled': busOnly,
+  'order.refund_due': both,
   'order.confirmed': busOnly,
   'order.failed': busOnly,
   'payment.completed': busOnly,

@@ -65,8 +65,14 @@ export const onCancellationRequested: SagaRoute<'order.cancellation_requested'> 
   return signalOf(deps, orderId, cancellationRequestedSignal, message, () => nothing);
 };
 
+/** The order is cancelled already: the run gives back what is held, and finds the rest done. Once, as any refund of an order. */
+export const onRefundDue: SagaRoute<'order.refund_due'> = async (event, { store, limits }) => {
+  const { customerId } = creationIn(await store.getEvents(event.payload.orderId));
+  return { kind: 'start', request: refundOrderStart(event, customerId, limits) };
+};
+
 export function refundOrderStart(
-  event: StoredEvent<EventOf<'order.cancellation_requested'>>,
+  event: StoredEvent<EventOf<'order.cancellation_requested' | 'order.refund_due'>>,
   customerId: string,
   limits: SagaLimits,
 ): SagaStartRequest {

@@ -6,6 +6,7 @@ import { sagaStreamId } from '../domain/ids.ts';
 import { Money } from '../domain/money.ts';
 import {
   orderSagaId,
+  refundOrderId,
   refundPaymentId,
   refundPaymentName,
   type RefundPaymentInput,
@@ -88,16 +89,23 @@ export function unwantedRefundStart(
 }
 
 /**
- * The saga knew of the money, and an operator has ended its refund: skipped, or settled by other means, which a gateway
+ * A saga knew of the money, and an operator has ended its refund: skipped, or settled by other means, which a gateway
  * need not know of. Money that came only after such a word is not what it was about.
  */
-async function wasLeftByHand(store: EventStore, orderId: string, paymentId: string): Promise<boolean> {
+export async function wasLeftByHand(store: EventStore, orderId: string, paymentId: string): Promise<boolean> {
   const payment = await store.getEvents(paymentId);
   if (!payment.some(({ eventType }) => eventType === 'payment.completed')) return false;
-  const saga = (await store.getEvents(sagaStreamId(orderSagaId(orderId)))) as readonly StoredEvent<CatalogueEvent>[];
-  return saga.some(
+  return (
+    (await wasEndedByHand(store, orderSagaId(orderId), 'charge')) ||
+    (await wasEndedByHand(store, refundOrderId(orderId), 'refund'))
+  );
+}
+
+async function wasEndedByHand(store: EventStore, workflowId: string, step: string): Promise<boolean> {
+  const words = (await store.getEvents(sagaStreamId(workflowId))) as readonly StoredEvent<CatalogueEvent>[];
+  return words.some(
     ({ eventType, payload }) =>
-      eventType === 'saga.resolution_applied' && payload.step === 'charge' && payload.action !== 'retry',
+      eventType === 'saga.resolution_applied' && payload.step === step && payload.action !== 'retry',
   );
 }
 

@@ -84,7 +84,9 @@ export function createSagaResolutions({ db, store }: Readonly<{ db: Db; store: E
       const told = eventId === undefined ? undefined : await toldBefore([...ofOrder, ...ofPayments], eventId);
       if (told !== undefined) return { workflowId: told };
       const orderIsOpen = await isOpen(orderId, status);
-      const parked = await parkedStep(orderIsOpen ? [...ofOrder, ...ofPayments] : ofPayments, step);
+      // A refund may run after the order's end: of money that was found to be held then.
+      const refunds = [refundOrderId(orderId), ...ofPayments];
+      const parked = await parkedStep(orderIsOpen ? [...ofOrder, ...ofPayments] : refunds, step);
       if (parked === undefined) throw nothingParked(status, orderIsOpen, step);
       const { workflowId, byHand } = parked;
       if (action !== 'retry' && !byHand) {

@@ -5,6 +5,7 @@ import {
   onCancellationRequested,
   onOrderSubmitted,
   onPaymentCallback,
+  onRefundDue,
   onResolutionRequested,
 } from './order-saga-routes.ts';
 import { onRefundRequested } from './refund-routes.ts';
@@ -18,6 +19,7 @@ export const sagaRoutes: { readonly [N in SagaEventType]: SagaRoute<N> } = {
   'order.submitted': onOrderSubmitted,
   'order.cancellation_requested': onCancellationRequested,
   'order.refund_requested': onRefundRequested,
+  'order.refund_due': onRefundDue,
   'payment.callback_received': onPaymentCallback,
   'saga.resolution_requested': onResolutionRequested,
 };

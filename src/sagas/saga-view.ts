@@ -144,7 +144,8 @@ export function createSagaViews(
     const workflowId = refundOrderId(orderId);
     const [start, rows] = await Promise.all([startOf(workflowId), rowsOf(workflowId)]);
     if (start === undefined) return undefined;
-    const isOpen = order !== 'cancelled';
+    // Also of an order that was cancelled before it: money was found to be held, and this brings it back.
+    const isOpen = order !== 'cancelled' || !rows.some(({ step, state }) => step === 'cancel' && state === 'done');
     const status = isOpen ? openStatusOf(rows) : 'Cancelled';
     return await runView(workflowId, { start, rows, names: refundOrderSteps, status, isOpen });
   }

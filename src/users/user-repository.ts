@@ -1,12 +1,13 @@
 // The users rows: read one, and store a change of one with its event and outbox rows, in one transaction.
 import { ConflictError, DomainError } from '../domain/errors.ts';
+import { isId } from '../domain/ids.ts';
 import type { User, UserChange } from '../domain/user.ts';
 import type { RunUnitOfWork } from '../event-store/unit-of-work.ts';
 import { isUniqueViolation, type Db, type Tx } from '../platform/database.ts';
 
 export type UserRepository = Readonly<{
-  /** @returns undefined where the tenant has no such user */
-  find(tenantId: string, userId: string): Promise<User | undefined>;
+  /** Within `tx` where given. @returns undefined where the tenant has no such user; `userId` may be any text */
+  find(tenantId: string, userId: string, tx?: Tx): Promise<User | undefined>;
   /**
    * Row and event, or neither; nothing where there is no event.
    * @throws DomainError `email-taken` where another user of the tenant has the address
@@ -18,8 +19,9 @@ export type UserRepository = Readonly<{
 export function createUserRepository(deps: Readonly<{ db: Db; unitOfWork: RunUnitOfWork }>): UserRepository {
   const { db, unitOfWork } = deps;
   return {
-    async find(tenantId, userId) {
-      return await db
+    async find(tenantId, userId, tx) {
+      if (!isId(userId)) return undefined;
+      return await (tx ?? db)
         .selectFrom('users')
         .select(['user_id as userId', 'tenant_id as tenantId', 'email', 'version'])
         .where('tenant_id', '=', tenantId)

@@ -35,7 +35,7 @@ export type Direction = Readonly<{
 const generalParts = ['src/event-store/**', 'src/outbox/**', 'src/bus/**', 'src/jobs/**', 'workflows/saga*.ts'];
 
 const orderParts = [
-  ...['orders', 'payments', 'inventory', 'users', 'sagas', 'handlers', 'http', 'reconcile', 'mail'].map(
+  ...['orders', 'payments', 'inventory', 'fulfilment', 'users', 'sagas', 'handlers', 'http', 'reconcile', 'mail'].map(
     (name) => `src/${name}/**`,
   ),
   ...['order*', 'user*', 'saga-contract', 'catalogue', 'job-catalogue', 'payment*', 'inventory*'].map(
@@ -110,8 +110,8 @@ export const packageHomes: readonly PackageHome[] = [
     onlyIn: ['src/platform/**', 'src/sagas/**', 'src/processes/**', 'src/embedded/**'],
     right: 'Temporal is asked through src/sagas and connected in src/platform',
   },
-  { packages: ['nodemailer'], onlyIn: ['src/mail/**'], right: 'mail leaves by the port of src/mail/mailer.ts' },
   { packages: ['pg-boss'], onlyIn: ['src/jobs/**'], right: 'the job queue is behind src/jobs' },
+  { packages: ['nodemailer'], onlyIn: ['src/mail/**'], right: 'mail leaves by the port of src/mail/mailer.ts' },
   {
     packages: ['prom-client'],
     onlyIn: ['src/platform/**'],

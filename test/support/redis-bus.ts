@@ -18,7 +18,7 @@ export type RedisBusOptions = Partial<
 export type RedisBusUnderTest = BusUnderTest & Readonly<{ bus: RedisEventBus; logged: readonly string[] }>;
 
 export function makeRedisBus(
-  log: EventLog,
+  log: Pick<EventLog, 'db' | 'codec'>,
   url: string,
   prefix = `test-${randomUUID()}`,
   { destination = 'bus', ...options }: RedisBusOptions = {},

@@ -73,6 +73,7 @@ function statusOf(code: DomainErrorCode): 404 | 409 | 422 {
     case 'order-not-draft':
     case 'order-not-submitted':
     case 'order-not-confirmed':
+    case 'order-not-cancelled':
     case 'order-ended':
     case 'stock-below-reserved':
     case 'reservation-gone':

@@ -74,6 +74,10 @@ async function fill(url: string): Promise<void> {
       insert into delivery_epochs (destination, store, epoch, safe_until) values ('bus', 'redis', gen_random_uuid(), now())`.execute(
       db,
     );
+    await sql`
+      insert into shipments (shipment_id, tenant_id, order_id, idempotency_key, items)
+      values (gen_random_uuid(), 'default', gen_random_uuid(), 'k-1', '[]')`.execute(db);
+    await sql`insert into event_counters values ('orders_submitted_total', 'default', 1, 3)`.execute(db);
     await sql`insert into relay_heartbeats values ('bus', 'relay-1', now())`.execute(db);
     await sql`insert into outbox_destinations (destination, paused) values ('bus', false)`.execute(db);
     await sql`

@@ -44,6 +44,7 @@ const payloads: Readonly<Record<EventType, Readonly<Record<string, unknown>>>> =
     requestedBy: 'customer',
   },
   'order.cancelled': { orderId: 'o-1', customerId: 'c-1', reason: 'r', cancelledBy: 'customer' },
+  'order.refund_due': { orderId: 'o-1', reason: 'r', cancelledBy: 'customer' },
   'order.confirmed': { orderId: 'o-1', paymentId: 'p-1' },
   'order.failed': { orderId: 'o-1', reason: 'r' },
   'payment.completed': { ...payment, amount: 3000, currency: 'EUR', method: 'pm_ok' },
@@ -110,6 +111,7 @@ describe('the routing table', () => {
       'order.submitted',
       'order.cancellation_requested',
       'order.refund_requested',
+      'order.refund_due',
       'payment.callback_received',
       'saga.resolution_requested',
     ]);

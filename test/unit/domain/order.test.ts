@@ -233,6 +233,17 @@ describe('asking for a refund', () => {
   });
 });
 
+describe('money that is held for a cancelled order', () => {
+  it('makes its refund due, with what the cancellation said, once', () => {
+    const order = given(...placed, cancelled)
+      .when((it) => it.markRefundDue())
+      .records(['order.refund_due', { orderId, reason: 'changed my mind', cancelledBy: 'customer' }]);
+    order.markRefundDue();
+    expect(order.getUncommittedEvents()).toHaveLength(1);
+    expect(order.state.status).toBe('cancelled');
+  });
+});
+
 describe('the saga and the canceller, who both write the stream', () => {
   it('cannot both win: a cancellation that came first refuses the confirmation', () => {
     given(...placed, cancellationRequested)
@@ -268,12 +279,15 @@ const commands: Readonly<Record<string, (order: EventSourcedOrder) => void>> = {
   markAsConfirmed: (order) => order.markAsConfirmed('p-1'),
   markAsFailed: (order) => order.markAsFailed('payment-declined: no'),
   markAsCancelled: (order) => order.markAsCancelled('too dear', 'saga'),
+  markRefundDue: (order) => order.markRefundDue(),
 };
 const noRefund = { requestRefund: 'order-not-confirmed' };
+const notCancelled = { markRefundDue: 'order-not-cancelled' };
 const notDraft = { addItem: 'order-not-draft', removeItem: 'order-not-draft', submit: 'order-not-draft' };
 const notSubmitted = { markAsConfirmed: 'order-not-submitted', markAsFailed: 'order-not-submitted' };
 const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'empty draft': {
+    ...notCancelled,
     ...noRefund,
     addItem: 'order.item_added',
     removeItem: 'item-not-found',
@@ -283,6 +297,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ...notSubmitted,
   },
   draft: {
+    ...notCancelled,
     ...noRefund,
     addItem: 'order.item_added',
     removeItem: 'order.item_removed',
@@ -292,6 +307,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ...notSubmitted,
   },
   submitted: {
+    ...notCancelled,
     ...noRefund,
     ...notDraft,
     requestCancellation: 'order.cancellation_requested',
@@ -300,6 +316,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     markAsCancelled: 'order.cancelled',
   },
   'submitted, cancellation requested': {
+    ...notCancelled,
     ...noRefund,
     ...notDraft,
     requestCancellation: 'nothing',
@@ -308,6 +325,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     markAsCancelled: 'order.cancelled',
   },
   confirmed: {
+    ...notCancelled,
     requestRefund: 'order.refund_requested',
     ...notDraft,
     requestCancellation: 'order.cancellation_requested',
@@ -316,6 +334,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     markAsCancelled: 'order.cancelled',
   },
   'confirmed, cancellation requested': {
+    ...notCancelled,
     requestRefund: 'cancellation-requested',
     ...notDraft,
     requestCancellation: 'nothing',
@@ -324,6 +343,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     markAsCancelled: 'order.cancelled',
   },
   failed: {
+    ...notCancelled,
     ...noRefund,
     ...notDraft,
     requestCancellation: 'order-ended',
@@ -337,6 +357,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ...notSubmitted,
     requestCancellation: 'order-ended',
     markAsCancelled: 'nothing',
+    markRefundDue: 'order.refund_due',
   },
   cancelled: {
     ...noRefund,
@@ -344,6 +365,7 @@ const outcomes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ...notSubmitted,
     requestCancellation: 'order-ended',
     markAsCancelled: 'nothing',
+    markRefundDue: 'order.refund_due',
   },
 };
 

@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { registerEventHandlers } from '../../../src/handlers/register-event-handlers.ts';
+import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
 import { subscriptions } from '../../../src/processes/subscriptions.ts';
 import released from '../../fixtures/released-names.json' with { type: 'json' };
 
@@ -15,7 +16,14 @@ const record = (_type: string, _handler: unknown, options?: Readonly<{ name?: st
   handlers.push(options?.name);
   return () => undefined;
 };
-registerEventHandlers({ subscribe: record, publish: async () => await Promise.resolve() });
+registerEventHandlers(
+  { subscribe: record, publish: async () => await Promise.resolve() },
+  {
+    jobQueue: { add: async () => await Promise.resolve() },
+    metricsRegistry: createMetricsRegistry(),
+    userRepository: { find: async () => await Promise.resolve(undefined) },
+  },
+);
 
 describe.each([
   ['handlers', [...new Set(handlers)], released.handlers],
