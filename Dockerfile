@@ -27,6 +27,8 @@ WORKDIR /app
 ENV NODE_ENV=production
 ENV WORKFLOW_BUNDLE=/app/workflow-bundle.js
 COPY --from=build /app ./
+# Where mails are written as files while SMTP_URL is unset.
+RUN install --directory --owner=node --group=node --mode=700 .data
 # The image's own user without rights. The files above belong to root: a role cannot change its own code.
 USER node
 EXPOSE 3000

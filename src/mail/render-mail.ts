@@ -12,7 +12,7 @@ import { welcome } from './templates/welcome.ts';
 /** @param service the name that it speaks of itself by */
 export function renderMail(mail: Mail, service: string): OutgoingMail {
   const letter = letterOf(mail, service);
-  const signature = `This mail was written by a machine of ${service}, and it does not read answers.`;
+  const signature = `Sent automatically by ${service}. Please do not reply: nobody reads answers to this address.`;
   return {
     id: mail.eventId,
     to: mail.to,

@@ -15,7 +15,7 @@ export function emailChangedConfirmation(to: string, oldEmail: string, service: 
       { kind: 'paragraph', text: 'If that is what you wanted, you need not do anything.' },
       {
         kind: 'paragraph',
-        text: 'You did not ask for this? Then somebody else may have: please tell our customer service, and change your password.',
+        text: 'You did not ask for this? Then somebody else may have: please tell our customer service.',
       },
     ],
   };

@@ -127,4 +127,9 @@ describe("the project's services", () => {
     const holders = own.filter(([, service]) => 'PAYMENTS_WEBHOOK_SECRET' in (service.environment ?? {}));
     expect(holders.map(([name]) => name)).toEqual(['api']);
   });
+
+  it('hands the address of the SMTP server, which may hold a password, to nobody but who sends mail', () => {
+    const holders = own.filter(([, service]) => 'SMTP_URL' in (service.environment ?? {}));
+    expect(holders.map(([name]) => name)).toEqual(['consumer']);
+  });
 });
