@@ -95,7 +95,18 @@ export function drawScenario(seed: number): Scenario {
   const way = { journey, method, callback };
   const [first = '', ...others] = activitiesOf(way);
   const activity = random.one([first, ...others]);
+  if (random.below(8) === 0 && journey !== 'out of stock') return { seed, ...way, lines, ...drawLateAttempt(random) };
   return { seed, ...way, lines: ordered, activity, fault: drawFault(random, way, activity) };
+}
+
+/** Given up on and undone before it has done anything, and then it comes to itself: rare among the others, and mean. */
+function drawLateAttempt(random: Random): Pick<Scenario, 'activity' | 'fault'> {
+  const activity = random.one(['reserveInventory', 'reserveInventory', 'chargePayment']);
+  const places: readonly [HoldPoint, ...HoldPoint[]] =
+    activity === 'reserveInventory'
+      ? [`entering:${activity}`, `begin:${activity}`]
+      : [`entering:${activity}`, `before:prepare@${activity}`, `before:capture@${activity}`];
+  return { activity, fault: { kind: 'falls silent', point: random.one(places), always: false } };
 }
 
 const drawJourney = (random: Random): Journey =>
