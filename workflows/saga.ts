@@ -57,6 +57,11 @@ export type Saga<P extends SagaPlan> = Readonly<{
   /** Part of a compensatable step that must come to an answer: an outcome that is unknown. A refusal is one. */
   settle<T>(name: CompensatableStep<P>, work: Persistent<T>): Promise<T>;
   /**
+   * Part of a compensatable step that is not given up on, but whose answer nobody depends on: parked, an operator may end
+   * it. Refused, it is parked at once. @returns undefined where somebody has ended it
+   */
+  orByHand<T>(name: CompensatableStep<P>, work: Persistent<T>): Promise<T | undefined>;
+  /**
    * Undoes in reverse order. An undo that keeps failing, or is refused, is parked and holds up none of those before
    * it. Returns when each has worked, or an operator has dealt with it.
    */
@@ -192,6 +197,10 @@ function createSaga<P extends SagaPlan>({ title, plan, limits, records }: SagaOp
       return answer;
     },
     settle: async (name, work) => await insistOnAnswer(name, work, true),
+    async orByHand(name, work) {
+      const insisted = await parking.insist(name, work, { undoing: false, byHand: true, refusalIsAnswer: false });
+      return 'byHand' in insisted ? undefined : insisted.answer;
+    },
     async compensate() {
       if (phase === 'past the pivot') throw new Error('past its pivot a saga is not undone');
       phase = 'undoing';

@@ -4,6 +4,7 @@ import {
   emailVerifiedSignal,
   verifyAddressPlan,
   type EmailVerified,
+  type Reminded,
   type VerificationOutcome,
   type VerifyAddressActivities,
   type VerifyAddressInput,
@@ -11,7 +12,8 @@ import {
 } from '../src/domain/user-verification.ts';
 import { parkingRecordsOf } from './order-steps.ts';
 import { StopRequested } from './saga-outcomes.ts';
-import { runSaga, untilItWorks, type Saga } from './saga.ts';
+import type { Persistent } from './saga-parking.ts';
+import { runSaga, type Saga } from './saga.ts';
 
 const step =
   <K extends keyof VerifyAddressActivities>(name: K, summary: string) =>
@@ -28,7 +30,7 @@ export async function verifyAddress(input: VerifyAddressInput): Promise<VerifyAd
   const options = {
     title: `Address of user ${input.userId}`,
     plan: verifyAddressPlan,
-    limits: {},
+    limits: input.limits,
     records: parkingRecordsOf({ orderId: null, metadata: input.metadata }),
   };
   return await runSaga(options, async (saga) => {
@@ -61,8 +63,12 @@ async function untilVerified(
     saga.throwIfStopped();
     if (isOver()) break;
     const reminder = progress.reminders + 1;
-    const remind = async () => await remindOfVerification(untilItWorks)({ ...address, reminder });
-    const reminded = await saga.compensatable('remind', { do: remind, undo: nothingToUndo });
+    const remind: Persistent<Reminded> = async (patience) =>
+      await remindOfVerification(patience)({ ...address, reminder });
+    const reminded = await saga.compensatable('remind', {
+      do: async () => await saga.orByHand('remind', remind),
+      undo: nothingToUndo,
+    });
     // The other address has a run of its own, and this one's further reminders would reach somebody else.
     if (reminded === 'superseded') return ended(saga, reminded, progress);
     progress.reminders = reminder;

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { DomainEvent, EventCatalogue } from './event.ts';
 import { resolutionActions } from './saga-resolution.ts';
+import { upcast } from './upcasting.ts';
 
 const amount = z.int().min(0);
 const quantity = z.int().min(1);
@@ -16,6 +17,7 @@ const resolution = z.object({
   reference: z.string().nullable(),
   resolvedBy: z.string(),
 });
+const resolutionOfAny = resolution.extend({ orderId: z.string().nullable() });
 const addressOfUser = { userId: z.string(), email: z.string() };
 const paymentOfOrder = { paymentId: z.string(), orderId: z.string() };
 
@@ -100,8 +102,12 @@ export const catalogue = {
   'inventory.reserved': { version: 1, schema: z.object({ orderId: z.string(), items: z.array(reservedItem) }) },
   'inventory.released': { version: 1, schema: z.object({ orderId: z.string(), items: z.array(reservedItem) }) },
   // Asked for over HTTP; and acted on by the saga, whoever asked, be it an order's or not.
-  'saga.resolution_requested': { version: 1, schema: resolution },
-  'saga.resolution_applied': { version: 1, schema: resolution.extend({ orderId: z.string().nullable() }) },
+  'saga.resolution_requested': {
+    version: 2,
+    schema: resolutionOfAny,
+    upcasters: { 1: upcast({ from: resolution, to: resolutionOfAny, by: (payload) => payload }) },
+  },
+  'saga.resolution_applied': { version: 1, schema: resolutionOfAny },
 } as const satisfies EventCatalogue;
 
 export type EventType = keyof typeof catalogue;

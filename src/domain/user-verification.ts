@@ -1,5 +1,6 @@
 // What the saga `verifyAddress`, its steps and its routes agree on. Safe in the workflow sandbox: types and constants only.
 import type { EventMetadata } from './event.ts';
+import type { ParkingLimits } from './saga-contract.ts';
 
 export const verifyAddressName = 'verifyAddress';
 /** One for each address that a user gets: `changedBy` is the event that brought it, or none for the first address. */
@@ -8,12 +9,13 @@ export const verifyAddressId = (userId: string, changedBy?: string): string =>
 export const emailVerifiedSignal = 'emailVerified';
 export const verifyAddressPlan = { compensatable: ['remind'], pivot: 'expire', retriable: [] } as const;
 
-export type VerificationLimits = Readonly<{
-  /** Between two reminders, and before the first. */
-  reminderSeconds: number;
-  /** After that the address counts as not verified, for good. */
-  expirySeconds: number;
-}>;
+export type VerificationLimits = ParkingLimits &
+  Readonly<{
+    /** Between two reminders, and before the first. */
+    reminderSeconds: number;
+    /** After that the address counts as not verified, for good. */
+    expirySeconds: number;
+  }>;
 
 export type VerifyAddressInput = Readonly<{
   userId: string;

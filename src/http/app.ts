@@ -27,6 +27,7 @@ import { createPaymentWebhookRouter } from './payment-webhook-routes.ts';
 import { createProductsRouter } from './products-routes.ts';
 import { createSagaResolveRouter } from './saga-resolve-routes.ts';
 import { createUsersRouter } from './users-routes.ts';
+import { createVerificationRouter } from './verification-routes.ts';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
 import { readBytes, readJson } from './protocol/body.ts';
 import { logRequests } from './protocol/log-requests.ts';
@@ -65,6 +66,7 @@ export type HttpDeps = Readonly<{
 export function createApp(deps: HttpDeps): Express {
   const { logger, db, unitOfWork, gateway, webhookSecret } = deps;
   const idempotent = createIdempotent({ db, logger });
+  const resolutions = createSagaResolutions(deps);
   const app = express();
   app.set('etag', false);
   app.use(helmet());
@@ -85,7 +87,8 @@ export function createApp(deps: HttpDeps): Express {
   app.use(createOrderChangesRouter({ ...deps, idempotent }));
   app.use(createOrderRefundsRouter({ ...deps, idempotent }));
   app.use(createOrderStoryRouter(deps));
-  app.use(createSagaResolveRouter({ ...deps, idempotent, resolutions: createSagaResolutions(deps) }));
+  app.use(createSagaResolveRouter({ ...deps, idempotent, resolutions }));
+  app.use(createVerificationRouter({ ...deps, idempotent, resolutions }));
   app.use(createEventsRouter(deps));
   app.use(createOutboxRouter({ ...deps, idempotent }));
   app.use(createJobRouter({ ...deps, idempotent }));

@@ -1,11 +1,11 @@
 // POST /orders/{id}/saga/resolve: what an operator decides about a step that is parked.
-import { Router } from 'express';
+import { Router, type Request } from 'express';
 import { z } from 'zod';
 import { longestReference, resolutionActions } from '../domain/saga-resolution.ts';
 import { commandEventId } from '../orders/order-commands.ts';
 import type { OrderQueries } from '../orders/order-queries.ts';
-import type { SagaResolutions } from '../sagas/saga-resolutions.ts';
-import type { Idempotent } from './idempotency/idempotent.ts';
+import type { ResolutionRequest, SagaResolutions } from '../sagas/saga-resolutions.ts';
+import type { Attempt, Idempotent } from './idempotency/idempotent.ts';
 import { existingOrder, orderIdOf } from './order-input.ts';
 import { jsonAnswer } from './protocol/answer.ts';
 import { bodyOf } from './protocol/body.ts';
@@ -20,6 +20,15 @@ const resolveSchema = z.strictObject({
   resolvedBy: text(1, 128).default('operator'),
 });
 
+/** What both calls take. @throws where the body is none */
+export function resolutionIn(request: Request): ResolutionRequest {
+  const { reference, ...word } = parse(resolveSchema, bodyOf(request));
+  return { ...word, reference };
+}
+
+export const eventIdOf = (attempt: Attempt): string | undefined =>
+  attempt === undefined ? undefined : commandEventId(attempt.commandKey);
+
 export type SagaResolveRouterDeps = Readonly<{
   orderQueries: OrderQueries;
   resolutions: SagaResolutions;
@@ -30,12 +39,11 @@ export function createSagaResolveRouter({ orderQueries, resolutions, idempotent 
   const router = Router({ caseSensitive: true });
   serve(router, '/orders/:orderId/saga/resolve', {
     post: idempotent(async ({ request, metadata }, attempt) => {
-      const { reference, ...word } = parse(resolveSchema, bodyOf(request));
+      const word = resolutionIn(request);
       const order = await existingOrder(orderQueries, metadata.tenantId, orderIdOf(request));
       const { orderId, status } = order;
       if (status === 'draft') throw notFound('saga-not-found', `the order ${orderId} was never submitted`);
-      const eventId = attempt === undefined ? undefined : commandEventId(attempt.commandKey);
-      const { workflowId } = await resolutions.request(order, { ...word, reference }, metadata, eventId);
+      const { workflowId } = await resolutions.request(order, word, metadata, eventIdOf(attempt));
       // The saga hears of it through the outbox, and acts on it then.
       return jsonAnswer(202, { orderId, workflowId, step: word.step, action: word.action });
     }),

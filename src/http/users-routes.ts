@@ -50,7 +50,7 @@ export function createUsersRouter({ users, userCommands, idempotent }: UsersRout
 const viewOf = ({ userId, email }: User): Readonly<{ userId: string; email: string }> => ({ userId, email });
 
 /** What is no UUID is no user: 404, as for a user that is not there. In small letters, as ids are stored. */
-function userIdOf(request: Request): string {
+export function userIdOf(request: Request): string {
   const userId = pathPart(request, 'userId');
   if (!isId(userId)) throw userNotFound(userId);
   return userId.toLowerCase();

@@ -118,6 +118,8 @@ export function createParts(settings: Settings, options: PartsOptions): Parts {
     verification: {
       reminderSeconds: settings.verificationReminderSeconds,
       expirySeconds: settings.verificationExpirySeconds,
+      parkAfterSeconds: settings.parkAfterSeconds,
+      parkedRetrySeconds: settings.parkedRetrySeconds,
     },
     temporal,
     async close() {

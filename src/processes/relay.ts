@@ -10,7 +10,7 @@ import {
   type Deliver,
   type DestinationPolicy,
 } from '../outbox/delivery.ts';
-import { createGate } from '../outbox/gate.ts';
+import { createGate, type Gate } from '../outbox/gate.ts';
 import { createRelay, type OutboxProcessor } from '../outbox/relay.ts';
 import { retireStores } from '../outbox/retire-stores.ts';
 import { heldBy } from '../payments/payment-gateway.ts';
@@ -18,7 +18,7 @@ import type { Running } from '../platform/lifecycle.ts';
 import { ensureSearchAttributes } from '../platform/search-attributes.ts';
 import { checkTemporal } from '../platform/temporal-client.ts';
 import { afterDeadLetter, destinations } from '../sagas/event-routes.ts';
-import { createSagaClient, toDeliveryError } from '../sagas/saga-client.ts';
+import { createSagaClient, toDeliveryError, type SagaClient } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
 import { createInMemoryBus, createRedisBus } from './bus.ts';
@@ -42,10 +42,11 @@ const askMilliseconds = 3_000;
 export function startRelay(parts: Parts): RunningRelay {
   const { db, wakeUp, codec, logger, observers } = parts;
   const bus = deliveringBus(parts);
+  const gate = createGate({ ask: temporalAnswers(parts) });
   const ways: Readonly<Record<keyof typeof destinations, Pick<DestinationPolicy, 'deliver' | 'begin' | 'untilBack'>>> =
     {
       bus,
-      temporal: createGate({ deliver: sagaDeliveries(parts), ask: temporalAnswers(parts) }),
+      temporal: { deliver: gate.inFrontOf(sagaDeliveries(parts, gate)), untilBack: gate.untilBack },
     };
   const loopFor = (destination: keyof typeof destinations): OutboxProcessor =>
     createRelay({
@@ -125,8 +126,9 @@ const temporalAnswers =
   };
 
 /** Nothing is started before the namespace knows our search attributes: every start would fail. */
-function sagaDeliveries({ temporal, settings, store, db, gateway, limits, verification }: Parts): Deliver {
-  const client = createSagaClient({ client: temporal, taskQueue: settings.temporalTaskQueue });
+function sagaDeliveries(parts: Parts, gate: Gate): Deliver {
+  const { temporal, settings, store, db, gateway, limits, verification } = parts;
+  const client = behind(gate, createSagaClient({ client: temporal, taskQueue: settings.temporalTaskQueue }));
   const heldOf = async (paymentId: string): Promise<number> => heldBy(await gateway.get(paymentId));
   const route = createSagaRouter({ client, starts: createSagaStarts(db), store, limits, verification, heldOf });
   let ready = false;
@@ -144,3 +146,9 @@ function sagaDeliveries({ temporal, settings, store, db, gateway, limits, verifi
     return await route(delivery);
   };
 }
+
+/** What a delivery does in PostgreSQL before its call takes time, too: so each call is let through on its own. */
+const behind = (gate: Gate, client: SagaClient): SagaClient => ({
+  start: async (request) => await gate.call(async () => await client.start(request)),
+  signal: async (...message) => await gate.call(async () => await client.signal(...message)),
+});

@@ -106,10 +106,13 @@ export const onPaymentCallback: SagaRoute<'payment.callback_received'> = async (
   return signalOf(deps, orderId, paymentCallbackSignal, message, whenEnded);
 };
 
-/** The operator names the run: the order's own saga, its refund, or one of its payments'. */
+/** The operator names the run: the order's own saga, its refund, one of its payments', or one that is of no order. */
 export const onResolutionRequested: SagaRoute<'saga.resolution_requested'> = ({ eventId, payload }, deps) => {
   const { orderId, workflowId, step, action, reference, resolvedBy } = payload;
   const message = { eventId, step, action, reference, resolvedBy };
+  if (orderId === null) {
+    return { kind: 'signal', workflowId, signal: resolveSignal, message, whenEnded: () => Promise.resolve(nothing) };
+  }
   return signalOf(deps, orderId, resolveSignal, message, () => nothing, workflowId);
 };
 

@@ -27,7 +27,7 @@ export type StepView = Readonly<{
   resolution?: string;
 }>;
 
-type RunView = Readonly<{
+export type RunView = Readonly<{
   workflowId: string;
   /** Null until Temporal has taken the start. */
   runId: string | null;
@@ -47,6 +47,11 @@ export type SagaViews = Readonly<{
   /** Undefined where the tenant has no such order, or it was never submitted. */
   find(tenantId: string, orderId: string): Promise<SagaView | undefined>;
   linkOf(orderId: string): SagaLink;
+  /** Of one that is no order's. `ended`: as what, where its end is on record. */
+  ofRun(
+    workflowId: string,
+    of: Readonly<{ names: readonly string[]; ended: SagaStatus | undefined }>,
+  ): Promise<RunView>;
   /** Of a saga that is not the order's own. */
   linkToRun(workflowId: string): SagaLink;
 }>;
@@ -63,6 +68,8 @@ const stepOfActivity: Readonly<Record<string, string>> = {
   refundPaymentPart: 'refund',
   restockOrder: 'restock',
   cancelRefundedOrder: 'cancel',
+  remindOfVerification: 'remind',
+  expireVerification: 'expire',
 };
 
 type Row = Readonly<{
@@ -159,6 +166,12 @@ export function createSagaViews(
   return {
     linkOf: (orderId) => linkToRun(orderSagaId(orderId)),
     linkToRun,
+    async ofRun(workflowId, { names, ended }) {
+      const [start, rows] = await Promise.all([startOf(workflowId), rowsOf(workflowId)]);
+      // A step that was skipped leaves nothing to undo.
+      const open = rows.some(({ state }) => state === 'parked') ? 'NeedsAttention' : 'Running';
+      return await runView(workflowId, { start, rows, names, status: ended ?? open, isOpen: ended === undefined });
+    },
     async find(tenantId, orderId) {
       const workflowId = orderSagaId(orderId);
       const [order, start, rows] = await Promise.all([

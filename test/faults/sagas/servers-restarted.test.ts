@@ -1,4 +1,5 @@
 // PostgreSQL or Temporal goes away while sagas run, and comes back with its data.
+import { sql } from 'kysely';
 import { afterEach, expect, it } from 'vitest';
 import { orderSagaId } from '../../../src/domain/saga-contract.ts';
 import { booksOf, expectBooksToBalance, runsOf } from '../../support/books.ts';
@@ -6,7 +7,7 @@ import { createHttpClient, createOrder, type HttpClient } from '../../support/ht
 import { submittedOf } from '../../support/liveness.ts';
 import { startOwnPostgres } from '../../support/own-postgres.ts';
 import { startOwnTemporal } from '../../support/own-temporal.ts';
-import { createRoleProcesses, type RoleProcesses } from '../../support/role-process.ts';
+import { createRoleProcesses, type RoleProcess, type RoleProcesses } from '../../support/role-process.ts';
 import { eventually, metadata, startSagaService, type SagaService } from '../../support/saga-service.ts';
 
 const stocked = { lamp: 200 };
@@ -105,7 +106,7 @@ it('Temporal, killed with -9, is away: orders are accepted, handlers run, and wh
   const relay = await roles.startProgram('run-fault-relay.ts');
   await roles.start('worker');
   const client = createHttpClient(api.url);
-  const startCalls = (): number => relay.log().split('"msg":"start call"').length - 1;
+  const startCalls = (): number => startCallsOf(relay).length;
 
   const before = await submitMany(client, 12);
   await eventually(async () => ((await endedCount(service)) > 0 ? true : undefined));
@@ -163,3 +164,94 @@ it('Temporal, killed with -9, is away: orders are accepted, handlers run, and wh
   for (const orderId of [...before, ...during])
     expect(await runsOf(service.parts, orderSagaId(orderId))).toHaveLength(1);
 });
+
+it('Temporal, killed with -9 amid a stream of starts, has three more begun at most, and all drain in order', async () => {
+  const temporal = await startOwnTemporal();
+  cleanUps.push(temporal.remove);
+  const service = await serviceWith(temporal.environment);
+  const roles = rolesFor(service);
+  const submitted = async (count: number): Promise<readonly string[]> =>
+    await Promise.all(
+      Array.from({ length: count }, async () => await service.submit({ paymentMethod: 'pm_declined' })),
+    );
+  // So many that the relay always has more to start than it can.
+  const orderIds = [...(await submitted(36))];
+  const relay = await roles.startProgram('run-fault-relay.ts');
+  const cancelled: string[] = [];
+  let killedAt = 0;
+  const kill = async (): Promise<void> => {
+    const killed = temporal.kill();
+    killedAt = Date.now();
+    await killed;
+  };
+  const moments = [
+    { name: 'at any moment', happens: kill },
+    { name: 'with starts on their way', happens: async () => await whileStartsAreHeld(service, kill) },
+  ];
+
+  for (const moment of moments) {
+    const begun = startCallsOf(relay).length;
+    await eventually(async () => (startCallsOf(relay).length >= begun + 8 ? true : undefined));
+    const outages = awayOf(relay);
+    await moment.happens();
+    const during = await submitted(6);
+    orderIds.push(...during);
+    for (const orderId of during.slice(0, 2)) {
+      await service.commands.cancel(orderId, 'too slow', 'customer', metadata);
+      cancelled.push(orderId);
+    }
+    // What hangs is given up on, and the next question finds nobody.
+    await eventually(async () => (awayOf(relay) > outages ? true : undefined));
+    expect(await waitingForTemporal(service)).toBeGreaterThan(0);
+    const meanwhile = startCallsOf(relay).filter((time) => time >= killedAt).length;
+    console.log(`${meanwhile} start calls after Temporal was killed ${moment.name}`);
+    expect(meanwhile).toBeLessThanOrEqual(3);
+    await temporal.startAgain();
+  }
+
+  await eventually(async () => ((await waitingForTemporal(service)) === 0 ? true : undefined), 60_000);
+  for (const orderId of orderIds) expect(await runsOf(service.parts, orderSagaId(orderId))).toHaveLength(1);
+  const deliveries = await service.parts.db
+    .selectFrom('outbox')
+    .select(['aggregate_id', 'event_type', 'attempts'])
+    .where('destination', '=', 'temporal')
+    .orderBy('published_at')
+    .execute();
+  expect(deliveries.every(({ attempts }) => attempts === 1)).toBe(true);
+  const told = (orderId: string): readonly string[] =>
+    deliveries.filter((one) => one.aggregate_id === orderId).map((one) => one.event_type);
+  for (const orderId of cancelled) expect(told(orderId)).toEqual(['order.submitted', 'order.cancellation_requested']);
+});
+
+/** The relay has let a round of deliveries in, and none has come from PostgreSQL to its call. */
+async function whileStartsAreHeld({ parts: { db } }: SagaService, work: () => Promise<void>): Promise<void> {
+  await sql`create or replace function hold_start() returns trigger language plpgsql as
+    $$ begin perform pg_advisory_xact_lock_shared(1); return new; end $$`.execute(db);
+  await sql`create trigger hold_start before insert on saga_starts for each row execute function hold_start()`.execute(
+    db,
+  );
+  await db.transaction().execute(async (tx) => {
+    await sql`select pg_advisory_xact_lock(1)`.execute(tx);
+    await eventually(async () => {
+      const { rows } = await sql`
+        select from pg_locks where locktype = 'advisory' and not granted and database = (
+          select oid from pg_database where datname = current_database())`.execute(tx);
+      return rows.length >= 5 ? true : undefined;
+    });
+    await work();
+  });
+}
+
+type LogLine = Readonly<{ msg: string; time: string | number }>;
+const linesOf = (role: RoleProcess, start: string): readonly LogLine[] =>
+  role
+    .log()
+    .split('\n')
+    .filter((line) => line.includes(`"msg":"${start}`))
+    .map((line) => JSON.parse(line) as LogLine);
+
+/** When each began, by the clock of this machine. */
+const startCallsOf = (relay: RoleProcess): readonly number[] =>
+  linesOf(relay, 'start call').map(({ time }) => new Date(time).getTime());
+
+const awayOf = (relay: RoleProcess): number => linesOf(relay, 'the destination is away').length;

@@ -1,4 +1,6 @@
 // What must be the case of one order after its one fault, read from the tables and from Temporal.
+import type { WorkflowHandle } from '@temporalio/client';
+import { sql } from 'kysely';
 import { expect } from 'vitest';
 import type { EventPayload } from '../../../src/domain/catalogue.ts';
 import { orderSagaId } from '../../../src/domain/saga-contract.ts';
@@ -120,6 +122,7 @@ export async function expectEnd(service: SagaService, run: Run): Promise<End> {
   await expectPayment(service, run, books);
   await expectReservation(service, orderId, end);
   await expectRunEnd(service, run, end);
+  await expectWay(service, run);
   return end;
 }
 
@@ -203,3 +206,30 @@ async function expectRunEnd(service: SagaService, { scenario, orderId }: Run, en
   const run = await service.parts.temporal.workflow.getHandle(orderSagaId(orderId)).describe();
   expect([...ends, ...asked]).toContain(run.status.name);
 }
+
+/**
+ * What is undone is undone in reverse: the money before the goods, in our log too, unless its undo was parked and the rest
+ * went on without it. And what has begun to move money is never interrupted.
+ */
+async function expectWay({ parts }: SagaService, { orderId }: Run): Promise<void> {
+  const { events } = await parts.temporal.workflow.getHandle(orderSagaId(orderId)).fetchHistory();
+  const scheduled = new Map((events ?? []).map((event) => [String(event.eventId), activityOf(event)]));
+  const interrupted = (events ?? [])
+    .map(({ activityTaskCancelRequestedEventAttributes: asked }) => scheduled.get(String(asked?.scheduledEventId)))
+    .filter((activity) => activity === 'chargePayment');
+  expect(interrupted, 'is never interrupted').toEqual([]);
+  if ([...scheduled.values()].includes('noteParked')) return;
+  const { rows } = await sql<{ event_type: string }>`
+    select event_type from events
+    where event_type in ('payment.refunded', 'payment.voided', 'inventory.released') and (aggregate_id in (
+      select payment_id::text from payments where order_id = ${orderId} union all
+      select reservation_id::text from reservations where order_id = ${orderId}))
+    order by position`.execute(parts.db);
+  const undone = rows.map(({ event_type }) => event_type);
+  const released = undone.indexOf('inventory.released');
+  if (released >= 0) expect(undone.slice(released), 'the money goes back first').toEqual(['inventory.released']);
+}
+
+type HistoryEvent = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
+const activityOf = ({ activityTaskScheduledEventAttributes: scheduled }: HistoryEvent): string | undefined =>
+  scheduled?.activityType?.name ?? undefined;

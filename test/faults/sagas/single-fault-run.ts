@@ -41,7 +41,7 @@ type Ongoing = Readonly<{
 }>;
 
 /** For everything that is waited for: the limits are seconds, but the machine may be busy. */
-const patience = 60_000;
+const patience = 120_000;
 
 /** @returns when the order has ended, and everything from outside has happened */
 export async function runScenario(world: World, scenario: Scenario): Promise<Run> {

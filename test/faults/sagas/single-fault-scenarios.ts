@@ -95,7 +95,25 @@ export function drawScenario(seed: number): Scenario {
   const way = { journey, method, callback };
   const [first = '', ...others] = activitiesOf(way);
   const activity = random.one([first, ...others]);
+  if (random.below(5) === 0 && journey !== 'out of stock') return { seed, ...way, lines, ...drawMean(random) };
   return { seed, ...way, lines: ordered, activity, fault: drawFault(random, way, activity) };
+}
+
+/**
+ * What is rare among the others and worst of all. A step that is given up on and undone before it has done anything, and
+ * then comes to itself; a cancellation while the charge is under way.
+ */
+function drawMean(random: Random): Pick<Scenario, 'activity' | 'fault'> {
+  const late = { kind: 'falls silent', always: false } as const;
+  const charging = random.one<HoldPoint>(['entering:chargePayment', 'before:capture@chargePayment']);
+  const cancelled = random.one(['is cancelled', 'run is cancelled'] as const);
+  return random.one<Pick<Scenario, 'activity' | 'fault'>>([
+    { activity: 'reserveInventory', fault: { ...late, point: 'entering:reserveInventory' } },
+    { activity: 'reserveInventory', fault: { ...late, point: 'begin:reserveInventory' } },
+    { activity: 'chargePayment', fault: { ...late, point: charging } },
+    { activity: 'chargePayment', fault: { kind: cancelled, point: charging } },
+    { activity: 'chargePayment', fault: { kind: cancelled, point: charging } },
+  ]);
 }
 
 const drawJourney = (random: Random): Journey =>

@@ -23,6 +23,8 @@ import {
 const { numRuns, seed, limitMilliseconds } = propertyRuns(60, 180_000);
 /** At the same time. Each may have a step that stands still in the worker. */
 const most = 30;
+/** That wait for one kill, and so for the slowest of them. */
+const mostForOneKill = 15;
 
 const deadline = { PAYMENT_DEADLINE_SECONDS: '5', SHUTDOWN_GRACE_SECONDS: '30' };
 /** An attempt that falls silent is beyond all of them. */
@@ -79,14 +81,14 @@ function complaintOf(scenario: Scenario, error: unknown): string {
   return [describeScenario(scenario), ...ours].join('\n  ');
 }
 
-const chunksOf = (all: readonly Scenario[]): readonly (readonly Scenario[])[] =>
-  Array.from({ length: Math.ceil(all.length / most) }, (_, index) => all.slice(index * most, (index + 1) * most));
+const chunksOf = (all: readonly Scenario[], size: number): readonly (readonly Scenario[])[] =>
+  Array.from({ length: Math.ceil(all.length / size) }, (_, index) => all.slice(index * size, (index + 1) * size));
 
 async function goBesideLivingWorker(mine: readonly Scenario[]): Promise<readonly Gone[]> {
   const gone: Gone[] = [];
   const worker = await living.startWorker();
   const killed = async (): Promise<void> => await Promise.reject(new Error('this worker is not to be killed'));
-  for (const chunk of chunksOf(mine)) {
+  for (const chunk of chunksOf(mine, most)) {
     const world: World = { service: living.service, holds, faults, killed };
     gone.push(...(await Promise.all(chunk.map(async (scenario) => await go(world, scenario)))));
   }
@@ -99,7 +101,7 @@ async function goBesideLivingWorker(mine: readonly Scenario[]): Promise<readonly
 async function goThroughKills(mine: readonly Scenario[]): Promise<readonly Gone[]> {
   const gone: Gone[] = [];
   let worker = await dying.startWorker();
-  for (const chunk of chunksOf(mine)) {
+  for (const chunk of chunksOf(mine, mostForOneKill)) {
     const dead = Promise.withResolvers<void>();
     const waiting = new Set(chunk);
     const standsStill = async (scenario: Scenario): Promise<void> => {

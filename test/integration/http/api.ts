@@ -81,6 +81,12 @@ function compose(db: Db, lines: string[]): HttpDeps {
     webhookSecret,
     sagaViews: {
       find: async () => undefined,
+      ofRun: async (workflowId, { ended = 'Running' }) => ({
+        ...linkToRun(workflowId),
+        runId: null,
+        status: ended,
+        steps: [],
+      }),
       linkOf: (orderId) => linkToRun(orderSagaId(orderId)),
       linkToRun,
     },
