@@ -3,8 +3,9 @@ import { UnavailableError } from '../domain/errors.ts';
 import type { EventMetadata, StoredEvent } from '../domain/event.ts';
 import type { EventRow } from '../platform/schema.ts';
 
-export type Delivery = Readonly<{
-  event: StoredEvent;
+/** `E`: what the destination takes. Its relay decodes rows to that. */
+export type Delivery<E = StoredEvent> = Readonly<{
+  event: E;
   /** This one included. */
   attempts: number;
   /** Sent again past its place in the order, from the dead letters. */
@@ -24,7 +25,7 @@ export const delivered: DeliveryOutcome = { kind: 'done' };
  * @throws PermanentDeliveryError repeating cannot help: a dead letter at once
  * Any other error is an attempt, retried with back-off until the destination's limit makes it a dead letter.
  */
-export type Deliver = (delivery: Delivery) => Promise<DeliveryOutcome>;
+export type Deliver<E = StoredEvent> = (delivery: Delivery<E>) => Promise<DeliveryOutcome>;
 
 export class PermanentDeliveryError extends Error {
   override readonly name = 'PermanentDeliveryError';
@@ -38,14 +39,14 @@ export type Backoff = Readonly<{ baseMilliseconds: number; longestMilliseconds: 
 export const defaultBackoff: Backoff = { baseMilliseconds: 1_000, longestMilliseconds: 300_000 };
 
 /** Each destination has its own. */
-export type DestinationPolicy = Readonly<{
+export type DestinationPolicy<E = StoredEvent> = Readonly<{
   destination: string;
-  deliver: Deliver;
+  deliver: Deliver<E>;
   /**
    * Instead of `deliver`, for a destination whose deliveries may be put back: asked before each claim, and what is
    * claimed then goes by its answer, which refuses what was put back since. Never rejects.
    */
-  begin?: () => Promise<Deliver>;
+  begin?: () => Promise<Deliver<E>>;
   /** Ends once a destination that was away answers again, which cuts the pause short; or when it is told to. */
   untilBack?: (signal: AbortSignal) => Promise<void>;
   /** What a dead letter does to later events of its aggregate. */

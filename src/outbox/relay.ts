@@ -47,10 +47,10 @@ export type RelayObserver = Readonly<{
 }>;
 const nobody: RelayObserver = { attempted: () => undefined, leasesLost: () => undefined };
 
-export type RelayDeps = Readonly<{
+export type RelayDeps<E = StoredEvent> = Readonly<{
   db: Db;
-  policy: DestinationPolicy;
-  decode: (row: ClaimedRow) => StoredEvent;
+  policy: DestinationPolicy<E>;
+  decode: (row: ClaimedRow) => E;
   wakeUp: WakeUp;
   logger: Logger;
   observe?: RelayObserver;
@@ -73,7 +73,7 @@ type Result = Readonly<{ row: ClaimedRow }> &
     | Readonly<{ kind: 'failed' | 'dead'; error: string }>
   );
 
-export function createRelay(deps: RelayDeps): OutboxProcessor {
+export function createRelay<E = StoredEvent>(deps: RelayDeps<E>): OutboxProcessor {
   const { db, policy, wakeUp, logger, observe = nobody } = deps;
   const owned = { destination: policy.destination, owner: `${process.pid}-${randomUUID()}` };
   const blockedByDead = policy.afterDeadLetter === 'block';
@@ -115,7 +115,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
     return rows.length;
   }
 
-  async function observed(deliver: Deliver, row: ClaimedRow): Promise<Result> {
+  async function observed(deliver: Deliver<E>, row: ClaimedRow): Promise<Result> {
     const begun = performance.now();
     const result = await attempt(deps, deliver, row);
     observe.attempted(result.kind, (performance.now() - begun) / 1000);
@@ -215,7 +215,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
   };
 }
 
-async function attempt({ policy, decode }: RelayDeps, deliver: Deliver, row: ClaimedRow): Promise<Result> {
+async function attempt<E>({ policy, decode }: RelayDeps<E>, deliver: Deliver<E>, row: ClaimedRow): Promise<Result> {
   if (row.attempts > policy.mostAttempts) {
     // Each attempt ended without a word, as when a delivery kills its process: not tried once more.
     return { row, kind: 'dead', error: `no attempt of ${policy.mostAttempts} came to an end` };
@@ -226,7 +226,7 @@ async function attempt({ policy, decode }: RelayDeps, deliver: Deliver, row: Cla
     deliveryTimeoutMilliseconds,
   );
   try {
-    const delivery: Delivery = { event: decode(row), attempts: row.attempts, redelivered: row.redelivered };
+    const delivery: Delivery<E> = { event: decode(row), attempts: row.attempts, redelivered: row.redelivered };
     return { row, ...(await Promise.race([deliver(delivery), timeout.promise])) };
   } catch (error) {
     if (error instanceof UnavailableError) {

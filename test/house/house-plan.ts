@@ -35,7 +35,7 @@ export type Direction = Readonly<{
 const generalParts = ['src/event-store/**', 'src/outbox/**', 'src/bus/**', 'workflows/saga*.ts'];
 
 const orderParts = [
-  ...['orders', 'payments', 'inventory', 'users', 'sagas', 'handlers', 'http', 'reconcile'].map(
+  ...['orders', 'payments', 'inventory', 'users', 'sagas', 'handlers', 'integration', 'http', 'reconcile'].map(
     (name) => `src/${name}/**`,
   ),
   ...['order*', 'user*', 'saga-contract', 'catalogue', 'payment*', 'inventory*'].map((name) => `src/domain/${name}.ts`),
