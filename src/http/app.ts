@@ -26,6 +26,8 @@ import { createPaymentWebhookRouter } from './payment-webhook-routes.ts';
 import { createProductsRouter } from './products-routes.ts';
 import { createSagaResolveRouter } from './saga-resolve-routes.ts';
 import { createUsersRouter } from './users-routes.ts';
+import { createWebhookDeliveriesRouter } from './webhook-deliveries-routes.ts';
+import { createWebhookEndpointsRouter, type WebhookParts } from './webhook-endpoints-routes.ts';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
 import { readBytes, readJson } from './protocol/body.ts';
 import { logRequests } from './protocol/log-requests.ts';
@@ -48,6 +50,7 @@ export type HttpDeps = Readonly<{
   sagaViews: SagaViews;
   /** Those that an operator may hold, or send dead letters to again. */
   destinations: Destinations;
+  webhooks: WebhookParts;
   /** Wakes the relay. */
   poke: () => void;
   /** What /readyz looks at, by name. */
@@ -85,6 +88,8 @@ export function createApp(deps: HttpDeps): Express {
   app.use(createSagaResolveRouter({ ...deps, idempotent, resolutions: createSagaResolutions(deps) }));
   app.use(createEventsRouter(deps));
   app.use(createOutboxRouter({ ...deps, idempotent }));
+  app.use(createWebhookEndpointsRouter({ ...deps, idempotent }));
+  app.use(createWebhookDeliveriesRouter({ ...deps, idempotent }));
   app.use(answerUnknownPath);
   app.use(answerErrors(logger));
   return app;

@@ -12,7 +12,7 @@ import {
   DestinationMisconfiguredError,
   logContextOf,
   PermanentDeliveryError,
-  type Backoff,
+  RetryAfterError,
   type Deliver,
   type Delivery,
   type DestinationPolicy,
@@ -70,7 +70,8 @@ type Result = Readonly<{ row: ClaimedRow }> &
     | Readonly<{ kind: 'done' }>
     | Readonly<{ kind: 'wait'; reason: string; milliseconds: number }>
     | Readonly<{ kind: 'away'; reason: string; misconfigured: boolean }>
-    | Readonly<{ kind: 'failed' | 'dead'; error: string }>
+    | Readonly<{ kind: 'dead'; error: string }>
+    | Readonly<{ kind: 'failed'; error: string; retryInMilliseconds: number }>
   );
 
 export function createRelay<E = StoredEvent>(deps: RelayDeps<E>): OutboxProcessor {
@@ -148,7 +149,7 @@ export function createRelay<E = StoredEvent>(deps: RelayDeps<E>): OutboxProcesso
       if (result.kind === 'away') await giveBack(db, owned, [row.id], { reason: result.reason, milliseconds: 0 });
       if (result.kind === 'failed' || result.kind === 'dead') {
         const dead = result.kind === 'dead';
-        const retryInMilliseconds = dead ? undefined : backoff(policy.backoff ?? defaultBackoff, row.attempts);
+        const retryInMilliseconds = result.kind === 'dead' ? undefined : result.retryInMilliseconds;
         await recordFailure(db, owned, row.id, { error: result.error, retryInMilliseconds });
         const context = { ...logContextOf(row), attempts: row.attempts, error: result.error };
         if (dead) logger.error(context, 'delivery is a dead letter');
@@ -234,15 +235,22 @@ async function attempt<E>({ policy, decode }: RelayDeps<E>, deliver: Deliver<E>,
       return { row, kind: 'away', reason: describeError(error), misconfigured };
     }
     const isLast = error instanceof PermanentDeliveryError || row.attempts >= policy.mostAttempts;
-    return { row, kind: isLast ? 'dead' : 'failed', error: describeError(error) };
+    const failure = { row, error: describeError(error) };
+    return isLast
+      ? { ...failure, kind: 'dead' }
+      : { ...failure, kind: 'failed', retryInMilliseconds: retryIn(policy, row.attempts, error) };
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Full jitter between 0 and the doubled range, so that many failures do not come back together. */
-function backoff({ baseMilliseconds, longestMilliseconds }: Backoff, attempts: number): number {
-  return Math.random() * Math.min(longestMilliseconds, baseMilliseconds * 2 ** (attempts - 1));
+type Retries = Pick<DestinationPolicy, 'backoff'>;
+function retryIn({ backoff = defaultBackoff }: Retries, attempts: number, error: unknown): number {
+  const wanted = error instanceof RetryAfterError ? error.milliseconds : 0;
+  if (typeof backoff === 'function') return Math.max(wanted, backoff(attempts));
+  // Full jitter between 0 and the doubled range, so that many failures do not come back together.
+  const { baseMilliseconds, longestMilliseconds } = backoff;
+  return Math.max(wanted, Math.random() * Math.min(longestMilliseconds, baseMilliseconds * 2 ** (attempts - 1)));
 }
 
 const awayPause = (rounds: number): number => Math.min(longestPauseMilliseconds, 1_000 * 2 ** (rounds - 1));

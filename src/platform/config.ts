@@ -76,6 +76,10 @@ const environmentSchema = z.object({
   PARKED_RETRY_SECONDS: seconds.default(60).describe('how often a parked step is tried again by itself'),
   VERIFICATION_REMINDER_SECONDS: seconds.default(86_400).describe('between two reminders to verify an address'),
   VERIFICATION_EXPIRY_SECONDS: seconds.default(604_800).describe('after which an address can no longer be verified'),
+  WEBHOOKS_ALLOW_PRIVATE: z
+    .enum(['true', 'false'])
+    .optional()
+    .describe('whether webhooks may go to private addresses and over http; unset: in `dev` only'),
   RECONCILE: z
     .enum(['repair', 'report', 'off'])
     .default('repair')
@@ -132,6 +136,7 @@ export type Settings = Readonly<{
   parkedRetrySeconds: number;
   verificationReminderSeconds: number;
   verificationExpirySeconds: number;
+  webhooksAllowPrivate: boolean;
   reconcile: Environment['RECONCILE'];
   shutdownGraceSeconds: number;
   dataDir: string;
@@ -177,6 +182,7 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
     parkedRetrySeconds: values.PARKED_RETRY_SECONDS,
     verificationReminderSeconds: values.VERIFICATION_REMINDER_SECONDS,
     verificationExpirySeconds: values.VERIFICATION_EXPIRY_SECONDS,
+    webhooksAllowPrivate: (values.WEBHOOKS_ALLOW_PRIVATE ?? String(['dev', 'demo'].includes(role))) === 'true',
     reconcile: values.RECONCILE,
     shutdownGraceSeconds: values.SHUTDOWN_GRACE_SECONDS,
     dataDir: values.DATA_DIR,

@@ -11,6 +11,8 @@ import { afterDeadLetter } from '../sagas/event-routes.ts';
 import { createSagaViews } from '../sagas/saga-view.ts';
 import { createUserCommands } from '../users/user-commands.ts';
 import { createUserRepository } from '../users/user-repository.ts';
+import { createAddressGuard } from '../webhooks/address-guard.ts';
+import { createWebhookEndpoints } from '../webhooks/webhook-endpoints.ts';
 import { required, type Parts } from './parts.ts';
 
 const hour = 3_600_000;
@@ -31,6 +33,11 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     metrics: parts.metricsRegistry,
     observeRequest: parts.observers.request,
     destinations: afterDeadLetter,
+    webhooks: {
+      endpoints: createWebhookEndpoints(db),
+      guard: createAddressGuard({ allowPrivate: settings.webhooksAllowPrivate }),
+      eventTypes: [],
+    },
     poke: () => parts.wakeUp.poke(),
     orders: createOrderCommands({ repository }),
     orderQueries: createOrderQueries(db),

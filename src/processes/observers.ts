@@ -8,10 +8,17 @@ export type Observers = Readonly<{
   relay(destination: string): RelayObserver;
   handlers: HandlerObserver;
   request: ObserveRequest;
+  /** An endpoint was disabled by what it answers. */
+  webhookDisabled: (why: 'gone' | 'failing') => void;
 }>;
 
 export function createObservers(metrics: MetricsRegistry): Observers {
-  return { relay: relayObserver(metrics), handlers: handlerObserver(metrics), request: requestObserver(metrics) };
+  return {
+    relay: relayObserver(metrics),
+    handlers: handlerObserver(metrics),
+    request: requestObserver(metrics),
+    webhookDisabled: webhookObserver(metrics),
+  };
 }
 
 function relayObserver(metrics: MetricsRegistry): Observers['relay'] {
@@ -70,4 +77,13 @@ function requestObserver(metrics: MetricsRegistry): ObserveRequest {
     labels: ['route', 'method', 'status'],
   });
   return ({ route, method, status, seconds: took }) => seconds.observe({ route, method, status: String(status) }, took);
+}
+
+function webhookObserver(metrics: MetricsRegistry): Observers['webhookDisabled'] {
+  const disabled = metrics.counter({
+    name: 'webhook_endpoints_disabled_total',
+    help: 'Webhook endpoints that were disabled: gone (they answered 410), failing (for days, and nothing else).',
+    labels: ['why'],
+  });
+  return (why) => disabled.add({ why });
 }

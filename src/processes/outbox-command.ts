@@ -6,6 +6,8 @@ import { notifyLoops } from '../outbox/wake-up.ts';
 import type { Db } from '../platform/database.ts';
 import { StartupError } from '../platform/startup-error.ts';
 import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { endpointIdOf } from '../webhooks/destination.ts';
+import { endpointExists } from '../webhooks/endpoint-state.ts';
 import { tableOf } from './table.ts';
 
 const usage =
@@ -77,8 +79,16 @@ const wrong = (why?: string): StartupError => new StartupError(`${why === undefi
 
 /** A misspelt one would be held for ever without anybody noticing. */
 function known(destination: string): string {
-  if (destinations.includes(destination)) return destination;
-  throw wrong(`there is no destination ${destination}, there are ${destinations.join(' and ')}`);
+  if (destinations.includes(destination) || endpointIdOf(destination) !== undefined) return destination;
+  const known = [...destinations, 'webhook:ID of each endpoint'].join(', ');
+  throw wrong(`there is no destination ${destination}, there are ${known}`);
+}
+
+/** What the text alone does not tell. */
+async function knownToDatabase(db: Db, destination: string): Promise<string> {
+  const endpointId = endpointIdOf(destination);
+  if (endpointId === undefined || (await endpointExists(db, endpointId))) return destination;
+  throw new StartupError(`There is no webhook endpoint ${endpointId}.`);
 }
 
 function stateOf(text: string | undefined): 'pending' | 'dead' | undefined {
@@ -111,7 +121,8 @@ export async function runOutboxCommand(db: Db, command: OutboxCommand): Promise<
       return listed(deliveries) + (next === undefined ? '' : `… and more: --limit shows more than ${limit}.\n`);
     }
     case 'retry': {
-      const { destination, eventId } = command;
+      const { eventId } = command;
+      const destination = await knownToDatabase(db, command.destination);
       const retried = await retryDeadLetters(db, { tenantId: undefined, destination, eventId });
       if (retried === 0 && eventId !== undefined) {
         throw new StartupError(`Event ${eventId} is no dead letter of ${destination}.`);
@@ -121,7 +132,8 @@ export async function runOutboxCommand(db: Db, command: OutboxCommand): Promise<
       return `${retried} dead ${retried === 1 ? 'letter' : 'letters'} of ${destination} will be sent again.\n`;
     }
     case 'hold': {
-      const { destination, paused } = command;
+      const { paused } = command;
+      const destination = await knownToDatabase(db, command.destination);
       await holdDestination(db, destination, paused);
       await notifyLoops(db);
       if (command.json) return asJson({ destination, paused });

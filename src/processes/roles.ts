@@ -14,6 +14,7 @@ import { allReadiness, apiReadiness, consumerReadiness, relayReadiness, workerRe
 import { startRelay } from './relay.ts';
 import { sampleMetrics } from './sampled-metrics.ts';
 import { startSubscriptions } from './subscriptions.ts';
+import { startWebhooks } from './webhooks.ts';
 import { installTemporalRuntime, startWorker } from './worker.ts';
 
 /**
@@ -65,10 +66,12 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
     case 'relay': {
       const relay = startRelay(parts);
       yield relay;
+      const webhooks = startWebhooks(parts);
+      yield webhooks;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
       yield runCleanUp(parts);
-      const loops = { relay: relay.loops, subscriptions: subscriptions.loops };
+      const loops = { relay: { ...relay.loops, webhook: webhooks.loop }, subscriptions: subscriptions.loops };
       yield sampleMetrics(parts, { database: true, loops, redis: parts.settings.redisUrl });
       yield await startHealth(parts, relayReadiness(parts, loops));
       break;
@@ -89,10 +92,12 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       if (parts.settings.redisUrl !== undefined) yield startConsumer(parts);
       const relay = startRelay(parts);
       yield relay;
+      const webhooks = startWebhooks(parts);
+      yield webhooks;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
       yield runCleanUp(parts);
-      const loops = { relay: relay.loops, subscriptions: subscriptions.loops };
+      const loops = { relay: { ...relay.loops, webhook: webhooks.loop }, subscriptions: subscriptions.loops };
       yield sampleMetrics(parts, { database: true, loops, redis: parts.settings.redisUrl });
       yield await startApi(parts, allReadiness(parts, { ...loops, worker }));
     }

@@ -3,13 +3,16 @@ import { sql } from 'kysely';
 import { readStreamBacklog } from '../bus/stream-backlog.ts';
 import { readLogHorizon, type LogHorizon } from '../event-store/log-horizon.ts';
 import { listSubscriptions, mostCounted, type SubscriptionState } from '../event-store/subscription-list.ts';
-import { readOutboxFigures, type OutboxFigures } from '../outbox/outbox-figures.ts';
+import { readFoldedFigures, readOutboxFigures, type OutboxFigures } from '../outbox/outbox-figures.ts';
 import { readLoopAges, type LoopAge } from '../outbox/outbox-rows.ts';
 import type { Db } from '../platform/database.ts';
 import { stopAll, type Running } from '../platform/lifecycle.ts';
 import type { MetricsRegistry } from '../platform/metrics.ts';
 import { connectRedis } from '../platform/redis.ts';
 import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { webhookPrefix } from '../webhooks/destination.ts';
+import { countEndpoints, type EndpointCounts } from '../webhooks/endpoint-state.ts';
+import { allWebhooks } from '../webhooks/webhook-dispatcher.ts';
 import type { Parts } from './parts.ts';
 import type { Loops } from './readiness.ts';
 import { runSampler, type Sampler, type SamplerOptions } from './sampler.ts';
@@ -24,6 +27,7 @@ type DatabaseSample = Readonly<{
   horizon: LogHorizon;
   subscriptions: readonly SubscriptionState[];
   loops: readonly LoopAge[];
+  endpoints: EndpointCounts;
 }>;
 
 export type WhatToSample = Readonly<{
@@ -66,6 +70,7 @@ function sampleDatabase(
 ): Sampler<DatabaseSample> {
   const sampler = runSampler(async () => await lookAt(db), options);
   showOutbox(metrics, () => sampler.latest()?.outbox ?? []);
+  showEndpoints(metrics, () => sampler.latest()?.endpoints);
   showLog(metrics, sampler);
   showLoops(metrics, sampler, ownLoops);
   return sampler;
@@ -76,10 +81,14 @@ async function lookAt(db: Db): Promise<DatabaseSample> {
   return await db.transaction().execute(async (tx) => {
     await sql`select set_config('statement_timeout', ${`${statementMilliseconds}ms`}, true)`.execute(tx);
     return {
-      outbox: await readOutboxFigures(tx, Object.keys(afterDeadLetter)),
+      outbox: [
+        ...(await readOutboxFigures(tx, Object.keys(afterDeadLetter))),
+        await readFoldedFigures(tx, { prefix: webhookPrefix, label: allWebhooks }),
+      ],
       horizon: await readLogHorizon(tx),
       subscriptions: await listSubscriptions(tx),
       loops: await readLoopAges(tx),
+      endpoints: await countEndpoints(tx),
     };
   });
 }
@@ -102,6 +111,13 @@ function showOutbox(metrics: MetricsRegistry, latest: () => readonly OutboxFigur
     ({ blockedAggregates }) => blockedAggregates,
   );
   show('outbox_paused', '1 where an operator holds the destination.', ({ paused }) => Number(paused));
+}
+
+function showEndpoints(metrics: MetricsRegistry, latest: () => EndpointCounts | undefined): void {
+  metrics.gauge(
+    { name: 'webhook_endpoints', help: 'Webhook endpoints: enabled, throttled, disabled.', labels: ['status'] },
+    () => Object.entries(latest() ?? {}).map(([status, count]) => [{ status }, count]),
+  );
 }
 
 function showLog(metrics: MetricsRegistry, sampler: Sampler<DatabaseSample>): void {

@@ -19,6 +19,8 @@ import { connectDatabase, type Db } from '../../../src/platform/database.ts';
 import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
 import { createUserCommands } from '../../../src/users/user-commands.ts';
 import { createUserRepository } from '../../../src/users/user-repository.ts';
+import { createAddressGuard } from '../../../src/webhooks/address-guard.ts';
+import { createWebhookEndpoints } from '../../../src/webhooks/webhook-endpoints.ts';
 import { createTestDatabase } from '../../support/database.ts';
 
 export const webhookSecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
@@ -87,6 +89,11 @@ function compose(db: Db, lines: string[]): HttpDeps {
     metrics: createMetricsRegistry(),
     observeRequest: () => undefined,
     destinations: { bus: 'continue', temporal: 'block' },
+    webhooks: {
+      endpoints: createWebhookEndpoints(db),
+      guard: createAddressGuard({ allowPrivate: false }),
+      eventTypes: ['order.confirmed', 'order.cancelled'],
+    },
     poke: () => undefined,
   };
 }
