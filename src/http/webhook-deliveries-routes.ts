@@ -29,10 +29,12 @@ const listSchema = z.strictObject({
   limit: countOf(200, 50),
   after: cursor.optional(),
 });
-const replaySchema = z.union(
-  [z.strictObject({ eventId: z.uuid() }), z.strictObject({ since: z.iso.datetime({ offset: true }) })],
-  { error: 'must be either {"eventId"}, a UUID, or {"since"}, a time as in RFC 3339' },
-);
+const replaySchema = z
+  .strictObject({ eventId: z.uuid().optional(), since: z.iso.datetime({ offset: true }).optional() })
+  .refine(
+    ({ eventId, since }) => (eventId === undefined) !== (since === undefined),
+    'must hold either eventId or since',
+  );
 
 export function createWebhookDeliveriesRouter(
   deps: Readonly<{ db: Db; webhooks: WebhookParts; idempotent: Idempotent; poke: () => void }>,
@@ -56,16 +58,16 @@ export function createWebhookDeliveriesRouter(
     // Asked again after a lost answer it sends what is done by then once more, as any replay does: under the same ids.
     post: idempotent(async ({ request, metadata: { tenantId } }) => {
       const destination = await destinationOf(tenantId, endpointIdOf(request));
-      const wanted = parse(replaySchema, bodyOf(request));
+      const { eventId, since } = parse(replaySchema, bodyOf(request));
       const replayed =
-        'since' in wanted
-          ? await replaySince(db, destination, new Date(wanted.since))
-          : await replayEvent(db, destination, wanted.eventId);
-      if (replayed === 0 && 'eventId' in wanted) {
+        eventId === undefined
+          ? await replaySince(db, destination, new Date(since ?? Date.now()))
+          : await replayEvent(db, destination, eventId);
+      if (replayed === 0 && eventId !== undefined) {
         throw new HttpError({
           status: 404,
           code: 'delivery-not-found',
-          detail: `${wanted.eventId} is no delivery to this endpoint that is done, or dead, and still kept`,
+          detail: `${eventId} is no delivery to this endpoint that is done, or dead, and still kept`,
           field: 'eventId',
         });
       }
