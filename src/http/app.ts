@@ -48,6 +48,7 @@ export type HttpDeps = Readonly<{
   sagaViews: SagaViews;
   /** Those that an operator may hold, or send dead letters to again. */
   destinations: Destinations;
+  isDestination: (name: string) => boolean;
   /** Wakes the relay. */
   poke: () => void;
   /** What /readyz looks at, by name. */

@@ -36,13 +36,14 @@ export type OutboxRouterDeps = Readonly<{
   db: Db;
   idempotent: Idempotent;
   destinations: Destinations;
+  isDestination: (name: string) => boolean;
   poke: () => void;
 }>;
 
 export function createOutboxRouter(deps: OutboxRouterDeps): Router {
   const { db, idempotent, poke } = deps;
   const router = Router({ caseSensitive: true });
-  const destinationOf = (request: Request): string => knownDestination(Object.keys(deps.destinations), request);
+  const destinationOf = (request: Request): string => knownDestination(deps, request);
   const blocking = Object.keys(deps.destinations).filter((name) => deps.destinations[name] === 'block');
 
   serve(router, '/outbox', {
@@ -90,9 +91,9 @@ export function createOutboxRouter(deps: OutboxRouterDeps): Router {
 }
 
 /** A misspelt one would be held for ever without anybody noticing. */
-function knownDestination(destinations: readonly string[], request: Request): string {
+function knownDestination({ destinations, isDestination }: OutboxRouterDeps, request: Request): string {
   const { destination } = parse(destinationSchema, { destination: pathPart(request, 'destination') });
-  if (destinations.includes(destination)) return destination;
-  const detail = `there is no destination ${destination}; there are ${destinations.join(', ')}`;
+  if (isDestination(destination)) return destination;
+  const detail = `there is no destination ${destination}; there are ${Object.keys(destinations).join(', ')}`;
   throw new HttpError({ status: 404, code: 'destination-not-found', detail, field: 'destination' });
 }

@@ -7,7 +7,7 @@ import { createOrderCommands } from '../orders/order-commands.ts';
 import { createOrderQueries } from '../orders/order-queries.ts';
 import { listen } from '../platform/http-server.ts';
 import type { Running } from '../platform/lifecycle.ts';
-import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { afterDeadLetter, isDestination } from '../sagas/event-routes.ts';
 import { createSagaViews } from '../sagas/saga-view.ts';
 import { createUserCommands } from '../users/user-commands.ts';
 import { createUserRepository } from '../users/user-repository.ts';
@@ -31,6 +31,7 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     metrics: parts.metricsRegistry,
     observeRequest: parts.observers.request,
     destinations: afterDeadLetter,
+    isDestination,
     poke: () => parts.wakeUp.poke(),
     orders: createOrderCommands({ repository }),
     orderQueries: createOrderQueries(db),

@@ -5,7 +5,7 @@ import { holdDestination, listDeliveries, retryDeadLetters, type DeliveryView } 
 import { notifyLoops } from '../outbox/wake-up.ts';
 import type { Db } from '../platform/database.ts';
 import { StartupError } from '../platform/startup-error.ts';
-import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { afterDeadLetter, isDestination } from '../sagas/event-routes.ts';
 import { tableOf } from './table.ts';
 
 const usage =
@@ -77,7 +77,7 @@ const wrong = (why?: string): StartupError => new StartupError(`${why === undefi
 
 /** A misspelt one would be held for ever without anybody noticing. */
 function known(destination: string): string {
-  if (destinations.includes(destination)) return destination;
+  if (isDestination(destination)) return destination;
   throw wrong(`there is no destination ${destination}, there are ${destinations.join(' and ')}`);
 }
 

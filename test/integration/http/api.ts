@@ -17,6 +17,7 @@ import { createOrderRepository } from '../../../src/orders/order-repository.ts';
 import { createLedgerGateway } from '../../../src/payments/ledger-gateway.ts';
 import { connectDatabase, type Db } from '../../../src/platform/database.ts';
 import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
+import { afterDeadLetter, isDestination } from '../../../src/sagas/event-routes.ts';
 import { createUserCommands } from '../../../src/users/user-commands.ts';
 import { createUserRepository } from '../../../src/users/user-repository.ts';
 import { createTestDatabase } from '../../support/database.ts';
@@ -86,7 +87,8 @@ function compose(db: Db, lines: string[]): HttpDeps {
     checks: {},
     metrics: createMetricsRegistry(),
     observeRequest: () => undefined,
-    destinations: { bus: 'continue', temporal: 'block' },
+    destinations: afterDeadLetter,
+    isDestination,
     poke: () => undefined,
   };
 }
