@@ -50,6 +50,7 @@ export type HttpDeps = Readonly<{
   sagaViews: SagaViews;
   /** Those that an operator may hold, or send dead letters to again. */
   destinations: Destinations;
+  isDestination: (name: string) => boolean;
   webhooks: WebhookParts;
   /** Wakes the relay. */
   poke: () => void;

@@ -38,6 +38,7 @@ export type OutboxRouterDeps = Readonly<{
   db: Db;
   idempotent: Idempotent;
   destinations: Destinations;
+  isDestination: (name: string) => boolean;
   /** Each is a destination of its tenant. */
   webhooks: Readonly<{ endpoints: Pick<WebhookEndpoints, 'find'> }>;
   poke: () => void;
@@ -96,12 +97,12 @@ export function createOutboxRouter(deps: OutboxRouterDeps): Router {
 
 /** A misspelt one would be held for ever without anybody noticing. */
 async function knownDestination(
-  { destinations, webhooks }: Pick<OutboxRouterDeps, 'destinations' | 'webhooks'>,
+  { destinations, isDestination, webhooks }: OutboxRouterDeps,
   request: Request,
   tenantId: string,
 ): Promise<string> {
   const { destination } = parse(destinationSchema, { destination: pathPart(request, 'destination') });
-  if (Object.hasOwn(destinations, destination)) return destination;
+  if (isDestination(destination)) return destination;
   const endpointId = endpointIdOf(destination);
   if (endpointId !== undefined && (await webhooks.endpoints.find(tenantId, endpointId)) !== undefined) {
     return destination;

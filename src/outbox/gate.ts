@@ -1,10 +1,11 @@
 // In front of a destination that is asked whether it answers, so that no delivery is tried while it does not.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UnavailableError } from '../domain/errors.ts';
+import type { StoredEvent } from '../domain/event.ts';
 import type { Deliver, DestinationPolicy } from './delivery.ts';
 
-export type GateDeps = Readonly<{
-  deliver: Deliver;
+export type GateDeps<E = StoredEvent> = Readonly<{
+  deliver: Deliver<E>;
   /** Cheap, changes nothing, and has a deadline of its own. @throws where the destination does not answer */
   ask: () => Promise<void>;
 }>;
@@ -17,7 +18,10 @@ const askAgainMilliseconds = 500;
  * What is delivered while the destination is away ends as UnavailableError without having been tried: only what was
  * begun in the quarter of a second before anybody noticed has called it. `untilBack` finds it when it is back.
  */
-export function createGate({ deliver, ask }: GateDeps): Required<Pick<DestinationPolicy, 'deliver' | 'untilBack'>> {
+export function createGate<E = StoredEvent>({
+  deliver,
+  ask,
+}: GateDeps<E>): Required<Pick<DestinationPolicy<E>, 'deliver' | 'untilBack'>> {
   let answeredAt = Number.NEGATIVE_INFINITY;
   let asking: Promise<void> | undefined;
 

@@ -1,4 +1,5 @@
 // Role `api`: HTTP. It writes to PostgreSQL only, so it accepts orders while Temporal or the relay are away.
+import { integrationCatalogue } from '../domain/integration-catalogue.ts';
 import { createApp } from '../http/app.ts';
 import type { ReadinessChecks } from '../http/health-routes.ts';
 import { deleteExpiredKeys } from '../http/idempotency/idempotency-keys.ts';
@@ -7,7 +8,7 @@ import { createOrderCommands } from '../orders/order-commands.ts';
 import { createOrderQueries } from '../orders/order-queries.ts';
 import { listen } from '../platform/http-server.ts';
 import type { Running } from '../platform/lifecycle.ts';
-import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { afterDeadLetter, isDestination } from '../sagas/event-routes.ts';
 import { createSagaViews } from '../sagas/saga-view.ts';
 import { createUserCommands } from '../users/user-commands.ts';
 import { createUserRepository } from '../users/user-repository.ts';
@@ -33,10 +34,11 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     metrics: parts.metricsRegistry,
     observeRequest: parts.observers.request,
     destinations: afterDeadLetter,
+    isDestination,
     webhooks: {
       endpoints: createWebhookEndpoints(db),
       guard: createAddressGuard({ allowPrivate: settings.webhooksAllowPrivate }),
-      eventTypes: [],
+      eventTypes: Object.keys(integrationCatalogue),
     },
     poke: () => parts.wakeUp.poke(),
     orders: createOrderCommands({ repository }),

@@ -5,7 +5,7 @@ import { holdDestination, listDeliveries, retryDeadLetters, type DeliveryView } 
 import { notifyLoops } from '../outbox/wake-up.ts';
 import type { Db } from '../platform/database.ts';
 import { StartupError } from '../platform/startup-error.ts';
-import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { afterDeadLetter, isDestination } from '../sagas/event-routes.ts';
 import { endpointIdOf } from '../webhooks/destination.ts';
 import { endpointExists } from '../webhooks/endpoint-state.ts';
 import { tableOf } from './table.ts';
@@ -79,7 +79,7 @@ const wrong = (why?: string): StartupError => new StartupError(`${why === undefi
 
 /** A misspelt one would be held for ever without anybody noticing. */
 function known(destination: string): string {
-  if (destinations.includes(destination) || endpointIdOf(destination) !== undefined) return destination;
+  if (isDestination(destination) || endpointIdOf(destination) !== undefined) return destination;
   const known = [...destinations, 'webhook:ID of each endpoint'].join(', ');
   throw wrong(`there is no destination ${destination}, there are ${known}`);
 }

@@ -3,6 +3,7 @@ import { UnavailableError } from '../domain/errors.ts';
 import type { StoredEvent } from '../domain/event.ts';
 import { sagaSearchAttributes } from '../domain/saga-contract.ts';
 import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
+import { registerIntegrationHandlers } from '../handlers/register-integration-handlers.ts';
 import {
   defaultBackoff,
   delivered,
@@ -22,8 +23,10 @@ import { afterDeadLetter, destinations } from '../sagas/event-routes.ts';
 import { createSagaClient, toDeliveryError } from '../sagas/saga-client.ts';
 import { createSagaRouter } from '../sagas/saga-router.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
+import { endpointsFor } from '../webhooks/webhook-endpoints.ts';
 import { busInFrontOf, createInMemoryBus, createRedisBus } from './bus.ts';
 import { decodeForDelivery } from './decode.ts';
+import { createIntegrationRelay } from './integration-relay.ts';
 import type { Parts } from './parts.ts';
 
 export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, OutboxProcessor>> }>;
@@ -61,13 +64,15 @@ export function startRelay(parts: Parts): RunningRelay {
         ...limits[destination],
       },
     });
-  const loops = { bus: loopFor('bus'), temporal: loopFor('temporal') };
+  const integration = createIntegrationRelay(parts);
+  const loops = { bus: loopFor('bus'), temporal: loopFor('temporal'), ...integration.loops };
   for (const loop of Object.values(loops)) loop.start();
   return {
     loops,
     async stop() {
       await Promise.all(Object.values(loops).map(async (loop) => await loop.stop()));
       await bus.close();
+      integration.close();
     },
   };
 }
@@ -92,6 +97,7 @@ function deliveringBus(parts: Parts): DeliveringBus {
   }
   const bus = createInMemoryBus(parts);
   registerEventHandlers(busInFrontOf(parts, bus));
+  registerIntegrationHandlers(busInFrontOf(parts, bus), { queue: false, endpointsFor });
   const deliver = through(async (event) => await bus.deliver(event));
   const begin = unlessRedisWasLeft(parts);
   return { deliver, begin: async () => (await begin()) ?? deliver, close: async () => await bus.close() };

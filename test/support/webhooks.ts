@@ -6,7 +6,7 @@ import { enqueueIntegrationEvent } from '../../src/integration/integration-outbo
 import type { OutboxProcessor } from '../../src/outbox/relay.ts';
 import { readSettings } from '../../src/platform/config.ts';
 import type { Db } from '../../src/platform/database.ts';
-import { createParts, type Parts } from '../../src/processes/parts.ts';
+import { createParts } from '../../src/processes/parts.ts';
 import { createWebhooks } from '../../src/processes/webhooks.ts';
 import { createAddressGuard, type Resolve } from '../../src/webhooks/address-guard.ts';
 import { destinationOfEndpoint } from '../../src/webhooks/destination.ts';
@@ -21,7 +21,8 @@ export const tenantId = 'acme';
 
 export type TestEndpoint = Readonly<{ id: string; destination: string; secret: string }>;
 export type Webhooks = Readonly<{
-  parts: Parts;
+  /** Of the database. */
+  url: string;
   db: Db;
   endpoints: WebhookEndpoints;
   add(url: string, wishes?: Readonly<{ events?: readonly string[]; tenantId?: string }>): Promise<TestEndpoint>;
@@ -62,7 +63,7 @@ export async function startWebhooks(): Promise<Webhooks> {
   }
 
   return {
-    parts,
+    url: database.url,
     db,
     endpoints,
     async add(url, { events = ['*'], tenantId: owner = tenantId } = {}) {

@@ -17,6 +17,7 @@ import { createOrderRepository } from '../../../src/orders/order-repository.ts';
 import { createLedgerGateway } from '../../../src/payments/ledger-gateway.ts';
 import { connectDatabase, type Db } from '../../../src/platform/database.ts';
 import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
+import { afterDeadLetter, isDestination } from '../../../src/sagas/event-routes.ts';
 import { createUserCommands } from '../../../src/users/user-commands.ts';
 import { createUserRepository } from '../../../src/users/user-repository.ts';
 import { createAddressGuard } from '../../../src/webhooks/address-guard.ts';
@@ -88,7 +89,8 @@ function compose(db: Db, lines: string[]): HttpDeps {
     checks: {},
     metrics: createMetricsRegistry(),
     observeRequest: () => undefined,
-    destinations: { bus: 'continue', temporal: 'block' },
+    destinations: afterDeadLetter,
+    isDestination,
     webhooks: {
       endpoints: createWebhookEndpoints(db),
       guard: createAddressGuard({ allowPrivate: false }),

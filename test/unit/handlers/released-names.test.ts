@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { registerEventHandlers } from '../../../src/handlers/register-event-handlers.ts';
+import { registerIntegrationHandlers } from '../../../src/handlers/register-integration-handlers.ts';
 import { subscriptions } from '../../../src/processes/subscriptions.ts';
 import released from '../../fixtures/released-names.json' with { type: 'json' };
 
@@ -15,7 +16,9 @@ const record = (_type: string, _handler: unknown, options?: Readonly<{ name?: st
   handlers.push(options?.name);
   return () => undefined;
 };
-registerEventHandlers({ subscribe: record, publish: async () => await Promise.resolve() });
+const eventBus = { subscribe: record, publish: async () => await Promise.resolve() };
+registerEventHandlers(eventBus);
+registerIntegrationHandlers(eventBus, { queue: false });
 
 describe.each([
   ['handlers', [...new Set(handlers)], released.handlers],
