@@ -1,5 +1,5 @@
 // Which endpoints have something to be delivered: one index look-up for each that has anything undone.
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 import { mendLanes } from '../outbox/lanes.ts';
 import type { Db } from '../platform/database.ts';
 import { endpointIdOf, webhookPrefix } from './destination.ts';
@@ -21,7 +21,7 @@ export async function findDueEndpoints(db: Db): Promise<readonly DueEndpoint[]> 
     )
     select undone.destination, endpoint.id is not null as known
     from undone
-    left join webhook_endpoints endpoint on undone.destination = ${webhookPrefix} || endpoint.id
+    left join webhook_endpoints endpoint on endpoint.id = ${idIn(sql`undone.destination`)}
     where starts_with(undone.destination, ${webhookPrefix})
       and (endpoint.id is null or (endpoint.disabled_at is null
         and coalesce(endpoint.throttled_until <= now(), true)
@@ -38,6 +38,11 @@ export async function findDueEndpoints(db: Db): Promise<readonly DueEndpoint[]> 
   }
   return due;
 }
+
+/** By cases, since a text that is no UUID would end the statement. */
+const idIn = (destination: RawBuilder<unknown>): RawBuilder<unknown> => sql`
+  case when ${destination} ~ ${`^${webhookPrefix}[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`}
+    then substr(${destination}, ${webhookPrefix.length + 1}::int)::uuid end`;
 
 const lanesPerWalk = 1_000;
 

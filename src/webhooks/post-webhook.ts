@@ -8,7 +8,13 @@ import type { AddressGuard } from './address-guard.ts';
  * none goes through a proxy that the environment names for something else, and nothing follows a redirect. fetch does,
  * keeps connections by host, and takes no look-up of ours.
  */
-const agents = { 'http:': new http.Agent({ keepAlive: false }), 'https:': new https.Agent({ keepAlive: false }) };
+const agentOptions = {
+  keepAlive: false,
+  // Of a name with several addresses, until the next is tried: a quarter of a second, as is Node's own, is too short for
+  // the other side of the world, and an address that is not reachable might be all that is left.
+  autoSelectFamilyAttemptTimeout: 2_500,
+};
+const agents = { 'http:': new http.Agent(agentOptions), 'https:': new https.Agent(agentOptions) };
 
 /** All of it: name, connection, TLS, request, and the head of the answer. Inside what the relay gives a delivery. */
 export const timeoutSeconds = 20;
