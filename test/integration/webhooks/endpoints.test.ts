@@ -149,6 +149,16 @@ it('sends all again since a time, each once and each order’s in order', async 
   await webhooks.drain();
   await sql`
     update outbox set created_at = now() - interval '1 day' where id = ${others[0]}::uuid`.execute(webhooks.db);
+  // A receiver that takes its time sees whether the next of an order comes before it has answered.
+  let underWay = 0;
+  let most = 0;
+  there.answer(({ id }, response) => {
+    if (ids.includes(id)) most = Math.max(most, (underWay += 1));
+    setTimeout(() => {
+      if (ids.includes(id)) underWay -= 1;
+      response.writeHead(204).end();
+    }, 100);
+  });
   const before = there.received.length;
   const since = new Date(Date.now() - 3_600_000);
   expect(await replaySince(webhooks.db, destination, since, 1)).toBe(4);
@@ -157,6 +167,7 @@ it('sends all again since a time, each once and each order’s in order', async 
   expect(again.filter((id) => ids.includes(id))).toEqual(ids);
   expect(again.filter((id) => others.includes(id))).toEqual(others.slice(1));
   expect(again).toHaveLength(4);
+  expect(most).toBe(1);
 });
 
 it('held by an operator it gets nothing, and is seen where all deliveries are', async () => {
