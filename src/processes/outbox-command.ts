@@ -1,7 +1,14 @@
 // `main.ts outbox …`: what waits, what is dead, and what to do about it, for an operator with a shell. Over all tenants.
 import { parseArgs } from 'node:util';
+import { z } from 'zod';
 import { isId } from '../domain/ids.ts';
-import { holdDestination, listDeliveries, retryDeadLetters, type DeliveryView } from '../outbox/outbox-admin.ts';
+import {
+  holdDestination,
+  listDeliveries,
+  resendDelivered,
+  retryDeadLetters,
+  type DeliveryView,
+} from '../outbox/outbox-admin.ts';
 import { notifyLoops } from '../outbox/wake-up.ts';
 import type { Db } from '../platform/database.ts';
 import { StartupError } from '../platform/startup-error.ts';
@@ -12,7 +19,7 @@ import { tableOf } from './table.ts';
 
 const usage =
   'usage: outbox list [--destination D] [--state pending|dead] [--limit N] | outbox retry EVENT_ID DESTINATION | ' +
-  'outbox retry DESTINATION --all | outbox pause DESTINATION | outbox resume DESTINATION; each takes --json';
+  'outbox retry DESTINATION --all | outbox resend DESTINATION --since TIME | outbox pause DESTINATION | outbox resume DESTINATION; each takes --json';
 
 type Output = Readonly<{ json: boolean }>;
 export type OutboxCommand = Output &
@@ -24,6 +31,7 @@ export type OutboxCommand = Output &
         limit: number;
       }>
     | Readonly<{ kind: 'retry'; destination: string; eventId: string | undefined }>
+    | Readonly<{ kind: 'resend'; destination: string; since: Date }>
     | Readonly<{ kind: 'hold'; destination: string; paused: boolean }>
   );
 
@@ -36,6 +44,7 @@ const options = {
   state: { type: 'string' },
   limit: { type: 'string' },
   all: { type: 'boolean' },
+  since: { type: 'string' },
   json: { type: 'boolean', default: false },
 } as const;
 
@@ -45,7 +54,7 @@ export function parseOutboxCommand(args: readonly string[]): OutboxCommand {
   const [verb, ...names] = positionals;
   const { json, all = false } = values;
   if (verb !== 'list' && (values.destination ?? values.state ?? values.limit) !== undefined) throw wrong();
-  if (verb !== 'retry' && all) throw wrong();
+  if ((verb !== 'retry' && all) || (verb !== 'resend' && values.since !== undefined)) throw wrong();
   const [first, second] = names;
   switch (verb) {
     case 'list': {
@@ -58,6 +67,9 @@ export function parseOutboxCommand(args: readonly string[]): OutboxCommand {
       if (all) return { kind: 'retry', destination: known(first), eventId: undefined, json };
       if (!isId(first)) throw wrong(`${first} is no event's id`);
       return { kind: 'retry', destination: known(second ?? ''), eventId: first, json };
+    case 'resend':
+      if (first === undefined || names.length !== 1) throw wrong();
+      return { kind: 'resend', destination: known(first), since: timeOf(values.since), json };
     case 'pause':
     case 'resume':
       if (first === undefined || names.length !== 1) throw wrong();
@@ -96,6 +108,12 @@ function stateOf(text: string | undefined): 'pending' | 'dead' | undefined {
   throw wrong(`there is no state ${text}`);
 }
 
+/** With its zone: whose midnight is meant is not to be guessed. */
+function timeOf(text = ''): Date {
+  if (z.iso.datetime({ offset: true }).safeParse(text).success) return new Date(text);
+  throw wrong('--since wants a time as 2026-01-31T12:00:00Z');
+}
+
 function limitOf(text = defaultLimit): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
   throw wrong(`--limit ${text} is not a number from 1 to 999999`);
@@ -130,6 +148,13 @@ export async function runOutboxCommand(db: Db, command: OutboxCommand): Promise<
       await notifyLoops(db);
       if (command.json) return asJson({ destination, retried });
       return `${retried} dead ${retried === 1 ? 'letter' : 'letters'} of ${destination} will be sent again.\n`;
+    }
+    case 'resend': {
+      const { destination, since } = command;
+      const resent = await resendDelivered(db, { destination, since });
+      await notifyLoops(db);
+      if (command.json) return asJson({ destination, resent });
+      return `${resent} ${resent === 1 ? 'delivery' : 'deliveries'} of ${destination} will be made again.\n`;
     }
     case 'hold': {
       const { paused } = command;

@@ -3,12 +3,13 @@ import { CloudEvent as JudgedEvent, HTTP } from 'cloudevents';
 import { Redis } from 'ioredis';
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { derivedId, newId } from '../../../src/domain/ids.ts';
 import { contentType } from '../../../src/integration/cloud-event.ts';
 import { holdDestination } from '../../../src/outbox/outbox-admin.ts';
 import { stopAll, type Running } from '../../../src/platform/lifecycle.ts';
 import { startConsumer } from '../../../src/processes/consumer.ts';
+import { parseOutboxCommand, runOutboxCommand } from '../../../src/processes/outbox-command.ts';
 import { startRelay } from '../../../src/processes/relay.ts';
+import { movingUser, readStream, sequencesOf, type StreamEntry } from '../../support/integration-events.ts';
 import { lookAgain } from '../../support/relays.ts';
 import { startOwnRedis, type OwnRedis } from '../../support/redis.ts';
 import { eventually, startSagaService, type SagaService } from '../../support/saga-service.ts';
@@ -45,37 +46,12 @@ beforeEach(async () => {
 });
 afterEach(async () => await holdDestination(service.parts.db, destination, false));
 
-/** A user who moves `moves` times: a created event, and one for each move. */
-async function movingUser(moves: number): Promise<string> {
-  const userId = newId();
-  const of = { occurredAt: new Date(), aggregateId: userId, aggregateType: 'user', metadata: { tenantId: 'acme' } };
-  const email = 'a@example.com';
-  await service.parts.store.append([
-    { ...of, eventId: newId(), eventType: 'user.created' as const, payload: { userId, email, tenantId: 'acme' } },
-    ...Array.from({ length: moves }, (_, n) => ({
-      ...of,
-      eventId: derivedId(`${userId}:${n}`),
-      eventType: 'user.email_updated' as const,
-      payload: { userId, oldEmail: email, newEmail: `b${n}@example.com` },
-    })),
-  ]);
-  return userId;
-}
-
-type Read = Readonly<Record<'id' | 'type' | 'subject' | 'tenant' | 'event', string>>;
-const entries = async (): Promise<readonly Read[]> =>
-  (await admin.xrange(destination, '-', '+')).map(
-    ([, fields]) => Object.fromEntries(Array.from({ length: 5 }, (_, n) => fields.slice(2 * n, 2 * n + 2))) as Read,
-  );
-const untilEntries = async (count: number): Promise<readonly Read[]> =>
+const entries = async (): Promise<readonly StreamEntry[]> => await readStream(admin);
+const untilEntries = async (count: number): Promise<readonly StreamEntry[]> =>
   await eventually(async () => {
     const read = await entries();
     return read.length >= count ? read : undefined;
   }, 50_000);
-const sequencesOf = (read: readonly Read[], subject: string): readonly number[] =>
-  read
-    .filter((each) => each.subject === subject)
-    .map(({ event }) => Number((JSON.parse(event) as { sequence: string }).sequence));
 const rows = async () =>
   await service.parts.db
     .selectFrom('outbox')
@@ -88,7 +64,7 @@ const upTo = (last: number): readonly number[] => Array.from({ length: last }, (
 
 describe('the stream of integration events', () => {
   it('holds CloudEvents that the judge reads from their bytes, with what a reader filters by beside them', async () => {
-    const userId = await movingUser(0);
+    const userId = await movingUser(service, 0);
     const [entry] = await untilEntries(1);
     if (entry === undefined) throw new Error('there is one');
     const event = JSON.parse(entry.event) as { id: string };
@@ -107,7 +83,7 @@ describe('the stream of integration events', () => {
   });
 
   it('has each event once, in the order of its aggregate, however often the bus delivers it', async () => {
-    const users = await Promise.all(Array.from({ length: 4 }, async () => await movingUser(9)));
+    const users = await Promise.all(Array.from({ length: 4 }, async () => await movingUser(service, 9)));
     await untilEntries(40);
     const { db } = service.parts;
     await eventually(async () => {
@@ -128,7 +104,7 @@ describe('the stream of integration events', () => {
         select count(*)::int as n from inbox where handler_name = 'integration.translate'`.execute(db);
       return counted[0]?.n === 40 ? true : undefined;
     });
-    const last = await movingUser(0);
+    const last = await movingUser(service, 0);
     await eventually(async () => (sequencesOf(await entries(), last).length === 1 ? true : undefined));
     const read = await entries();
     for (const user of users) expect(sequencesOf(read, user)).toEqual(upTo(10));
@@ -139,7 +115,7 @@ describe('the stream of integration events', () => {
 
   it('gets all of it in order once Redis is back, and no attempt was burnt while it was away', async () => {
     await holdDestination(service.parts.db, destination, true);
-    const user = await movingUser(9);
+    const user = await movingUser(service, 9);
     await untilRows((all) => all.length === 10);
     proxy.cut();
     await holdDestination(service.parts.db, destination, false);
@@ -153,7 +129,7 @@ describe('the stream of integration events', () => {
 
   it('gets an event whose answer was lost again, under the same id, and keeps the order', async () => {
     await holdDestination(service.parts.db, destination, true);
-    const user = await movingUser(2);
+    const user = await movingUser(service, 2);
     await untilRows((all) => all.length === 3);
     proxy.loseAnswerTo('com.athyper.user.created.v1');
     await holdDestination(service.parts.db, destination, false);
@@ -163,12 +139,34 @@ describe('the stream of integration events', () => {
     await untilRows((all) => all.every(({ state, attempts }) => state === 'done' && attempts === 1));
   });
 
+  it('is filled again by command, in order and under the same ids, after Redis has lost it', async () => {
+    const users = await Promise.all(Array.from({ length: 3 }, async () => await movingUser(service, 4)));
+    const before = await untilEntries(15);
+    await untilRows((all) => all.every(({ state }) => state === 'done'));
+    await admin.del(destination);
+    const { db } = service.parts;
+    const resend = parseOutboxCommand(['resend', destination, '--since', new Date(Date.now() - 600_000).toISOString()]);
+    expect(await runOutboxCommand(db, resend)).toBe('15 deliveries of integration-events will be made again.\n');
+    const after = await untilEntries(15);
+    await untilRows((all) => all.every(({ state }) => state === 'done'));
+    for (const user of users) expect(sequencesOf(after, user)).toEqual(upTo(5));
+    expect(after.map(({ event }) => event).toSorted()).toEqual(before.map(({ event }) => event).toSorted());
+
+    const nothing = parseOutboxCommand([
+      'resend',
+      destination,
+      '--since',
+      new Date(Date.now() + 600_000).toISOString(),
+    ]);
+    expect(await runOutboxCommand(db, nothing)).toBe('0 deliveries of integration-events will be made again.\n');
+  });
+
   it('is trimmed by age and never by length', async () => {
     const old = Date.now() - 8 * 24 * 3_600_000;
     // Redis trims whole nodes, of 100 entries unless it is configured otherwise.
     for (let n = 0; n < 200; n += 1) await admin.xadd(destination, `${old}-${n + 1}`, 'id', 'old');
     for (let n = 0; n < 200; n += 1) await admin.xadd(destination, `${Date.now() - 60_000}-${n + 1}`, 'id', 'young');
-    await movingUser(0);
+    await movingUser(service, 0);
     await eventually(async () => ((await entries()).some(({ tenant }) => tenant === 'acme') ? true : undefined));
     const ids = (await entries()).map(({ id }) => id);
     expect(ids.filter((id) => id === 'young')).toHaveLength(200);
