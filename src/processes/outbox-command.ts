@@ -150,7 +150,8 @@ export async function runOutboxCommand(db: Db, command: OutboxCommand): Promise<
       return `${retried} dead ${retried === 1 ? 'letter' : 'letters'} of ${destination} will be sent again.\n`;
     }
     case 'resend': {
-      const { destination, since } = command;
+      const { since } = command;
+      const destination = await knownToDatabase(db, command.destination);
       const resent = await resendDelivered(db, { destination, since });
       await notifyLoops(db);
       if (command.json) return asJson({ destination, resent });
