@@ -1,5 +1,5 @@
 // The application's own bus. Nobody publishes to a transport directly, so nothing bypasses the store and the outbox.
-import { causedBy, type DomainEvent } from '../domain/event.ts';
+import { causedBy, type DomainEvent, type StoredEvent } from '../domain/event.ts';
 import { derivedId } from '../domain/ids.ts';
 import type { Tx } from '../platform/database.ts';
 import type { CatalogueShape, EventOfCatalogue, FollowUpOf } from './catalogue-types.ts';
@@ -18,7 +18,7 @@ export type Publish<C extends CatalogueShape> = (event: FollowUpOf<C>) => Promis
 
 /** A handler that knows the catalogue: beside its transaction it gets what publishes within it. */
 export type PublishingHandler<E extends DomainEvent, C extends CatalogueShape> = (
-  event: E,
+  event: StoredEvent<E>,
   context: HandlerContext & Readonly<{ publish: Publish<C> }>,
 ) => Promise<void> | void;
 
@@ -51,7 +51,7 @@ export function createDurableEventBus<C extends CatalogueShape>(deps: DurableEve
         const publish: Publish<C> = async (given) =>
           void (await append(followUp(event, options?.name, given) as EventOfCatalogue<C>, { tx }));
         // The transport hands each handler only events of its type, decoded by that type's schema.
-        await handler(event as EventOfCatalogue<C, typeof eventType>, { tx, publish });
+        await handler(event as unknown as StoredEvent<EventOfCatalogue<C, typeof eventType>>, { tx, publish });
       };
       return transport.subscribe(eventType, publishing, options);
     },

@@ -5,7 +5,7 @@ import type { Tx } from '../platform/database.ts';
 /** `tx` is the handler's own short transaction: what it writes there happens once, where the handler has a name. */
 export type HandlerContext = Readonly<{ tx: Tx }>;
 export type EventHandler<E extends DomainEvent = DomainEvent> = (
-  event: E,
+  event: StoredEvent<E>,
   context: HandlerContext,
 ) => Promise<void> | void;
 

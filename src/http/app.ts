@@ -28,6 +28,8 @@ import { createProductsRouter } from './products-routes.ts';
 import { createSagaResolveRouter } from './saga-resolve-routes.ts';
 import { createUsersRouter } from './users-routes.ts';
 import { createVerificationRouter } from './verification-routes.ts';
+import { createWebhookDeliveriesRouter } from './webhook-deliveries-routes.ts';
+import { createWebhookEndpointsRouter, type WebhookParts } from './webhook-endpoints-routes.ts';
 import { answerErrors, answerUnknownPath } from './protocol/answer-errors.ts';
 import { readBytes, readJson } from './protocol/body.ts';
 import { logRequests } from './protocol/log-requests.ts';
@@ -52,6 +54,8 @@ export type HttpDeps = Readonly<{
   destinations: Destinations;
   /** Of the jobs that there are. */
   jobNames: readonly string[];
+  isDestination: (name: string) => boolean;
+  webhooks: WebhookParts;
   /** Wakes the relay. */
   poke: () => void;
   /** What /readyz looks at, by name. */
@@ -92,6 +96,8 @@ export function createApp(deps: HttpDeps): Express {
   app.use(createEventsRouter(deps));
   app.use(createOutboxRouter({ ...deps, idempotent }));
   app.use(createJobRouter({ ...deps, idempotent }));
+  app.use(createWebhookEndpointsRouter({ ...deps, idempotent }));
+  app.use(createWebhookDeliveriesRouter({ ...deps, idempotent }));
   app.use(answerUnknownPath);
   app.use(answerErrors(logger));
   return app;

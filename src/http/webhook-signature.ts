@@ -1,5 +1,6 @@
 // Standard Webhooks 1.0, the receiving side: who sent these bytes, and are they fresh?
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
+import { digestOf, keyOf } from '../webhooks/signature.ts';
 
 export type SignedMessage = Readonly<{
   id: string | undefined;
@@ -18,7 +19,7 @@ const toleranceSeconds = 300;
 export function createSignatureCheck(
   deps: Readonly<{ secret: string; now: () => Date }>,
 ): (message: SignedMessage) => Verdict {
-  const key = Buffer.from(deps.secret.replace(/^whsec_/, ''), 'base64');
+  const key = keyOf(deps.secret);
   if (key.length === 0) throw new RangeError('the webhook secret holds no key');
   return ({ id, timestamp, signatures, body }) => {
     if (!id || !timestamp || !signatures) {
@@ -28,7 +29,7 @@ export function createSignatureCheck(
     const age = Math.floor(deps.now().getTime() / 1000) - seconds;
     if (!(Math.abs(age) <= toleranceSeconds))
       return { ok: false, why: 'webhook-timestamp is not within five minutes of now' };
-    const expected = createHmac('sha256', key).update(`${id}.${timestamp}.`).update(body).digest();
+    const expected = digestOf(key, { id, timestamp, body });
     return signatures.split(' ').some((signature) => isSame(signature, expected))
       ? { ok: true, id }
       : { ok: false, why: 'no signature in webhook-signature fits' };

@@ -3,8 +3,9 @@ import { UnavailableError } from '../domain/errors.ts';
 import type { EventMetadata, StoredEvent } from '../domain/event.ts';
 import type { EventRow } from '../platform/schema.ts';
 
-export type Delivery = Readonly<{
-  event: StoredEvent;
+/** `E`: what the destination takes. Its relay decodes rows to that. */
+export type Delivery<E = StoredEvent> = Readonly<{
+  event: E;
   /** This one included. */
   attempts: number;
   /** Sent again past its place in the order, from the dead letters. */
@@ -22,12 +23,23 @@ export const delivered: DeliveryOutcome = { kind: 'done' };
  * @throws UnavailableError the destination is away: it is paused as a whole and no attempt is burnt
  * @throws DestinationMisconfiguredError the same, and people are called: it does not come back by itself
  * @throws PermanentDeliveryError repeating cannot help: a dead letter at once
+ * @throws RetryAfterError the attempt failed, and the next one comes no earlier than that
  * Any other error is an attempt, retried with back-off until the destination's limit makes it a dead letter.
  */
-export type Deliver = (delivery: Delivery) => Promise<DeliveryOutcome>;
+export type Deliver<E = StoredEvent> = (delivery: Delivery<E>) => Promise<DeliveryOutcome>;
 
 export class PermanentDeliveryError extends Error {
   override readonly name = 'PermanentDeliveryError';
+}
+
+/** The attempt failed, and the other side has said when to come back: not before that, whatever the back-off says. */
+export class RetryAfterError extends Error {
+  override readonly name = 'RetryAfterError';
+  readonly milliseconds: number;
+  constructor(message: string, milliseconds: number) {
+    super(message);
+    this.milliseconds = milliseconds;
+  }
 }
 
 /** The destination answers and refuses everything: a wrong name or right. No event is at fault, so none is a dead letter. */
@@ -37,15 +49,18 @@ export class DestinationMisconfiguredError extends UnavailableError {}
 export type Backoff = Readonly<{ baseMilliseconds: number; longestMilliseconds: number }>;
 export const defaultBackoff: Backoff = { baseMilliseconds: 1_000, longestMilliseconds: 300_000 };
 
+/** Instead of a back-off: how long a delivery waits, in milliseconds, after its attempt of this number, from 1, failed. */
+export type RetrySchedule = (attempts: number) => number;
+
 /** Each destination has its own. */
-export type DestinationPolicy = Readonly<{
+export type DestinationPolicy<E = StoredEvent> = Readonly<{
   destination: string;
-  deliver: Deliver;
+  deliver: Deliver<E>;
   /**
    * Instead of `deliver`, for a destination whose deliveries may be put back: asked before each claim, and what is
    * claimed then goes by its answer, which refuses what was put back since. Never rejects.
    */
-  begin?: () => Promise<Deliver>;
+  begin?: () => Promise<Deliver<E>>;
   /** Ends once a destination that was away answers again, which cuts the pause short; or when it is told to. */
   untilBack?: (signal: AbortSignal) => Promise<void>;
   /** What a dead letter does to later events of its aggregate. */
@@ -55,7 +70,7 @@ export type DestinationPolicy = Readonly<{
   /** Deliveries under way at once; each is of another aggregate. */
   concurrency: number;
   /** Between the attempts; `defaultBackoff` where it has none of its own. */
-  backoff?: Backoff;
+  backoff?: Backoff | RetrySchedule;
 }>;
 
 /** What every log line about an event carries: its id, and by which all lines of its command are found. */

@@ -11,7 +11,7 @@ export type GateDeps = Readonly<{
 export type Gate = Required<Pick<DestinationPolicy, 'untilBack'>> &
   Readonly<{
     /** Deliveries of this kind; while the destination is away each ends as UnavailableError without having been begun. */
-    inFrontOf(deliver: Deliver): Deliver;
+    inFrontOf<E>(deliver: Deliver<E>): Deliver<E>;
     /**
      * Every call of a delivery to the destination: begun only on the word of an answer that is fresh and that few
      * others have begun on. So of those that begin after the destination's death there are `callsPerAnswer` at most.

@@ -2,6 +2,7 @@
 import { sql } from 'kysely';
 import type { Db } from '../platform/database.ts';
 import { changeRows, dueIn } from './lanes.ts';
+import { putBackPublished } from './redeliver-since.ts';
 
 export type DeliveryView = Readonly<{
   eventId: string;
@@ -87,6 +88,20 @@ export async function retryDeadLetters(
           and later.version > outbox.version and (later.published or later.locked_until > now()))`,
     due: dueIn(0),
   });
+}
+
+/**
+ * Sends again, of all tenants and under the same ids, what was delivered from that time until now: for who reads behind
+ * the destination and has lost it. Of each aggregate in order. Only what the clean-up has left (clean-up.ts).
+ * @returns how many
+ */
+export async function resendDelivered(
+  db: Db,
+  { destination, since }: Readonly<{ destination: string; since: Date }>,
+): Promise<number> {
+  const { rows } = await sql<{ now: string }>`select now()::text as now`.execute(db);
+  const which = sql`outbox.published and outbox.published_at between ${since} and ${rows[0]?.now}::timestamptz`;
+  return await putBackPublished(db, { destination, which, reason: 'sent again by hand' });
 }
 
 /** Deliveries under way end as they would; no more are claimed, by any relay, until it is resumed. */

@@ -32,6 +32,31 @@ export function figuresStatement(destinations: readonly string[]): RawBuilder<Ou
     from unnest(${destinations}::text[]) as known(destination)`;
 }
 
+/**
+ * Of all destinations whose names begin so, together: there may be any number of them. Costs what is not published.
+ * @param label what to call them; `paused`: one of them is
+ */
+export async function readFoldedFigures(
+  db: Queryable,
+  { prefix, label }: Readonly<{ prefix: string; label: string }>,
+): Promise<OutboxFigures> {
+  const { rows } = await sql<OutboxFigures>`
+    select ${label} as destination,
+      count(*) filter (where o.state = 'pending')::int as pending,
+      coalesce(extract(epoch from clock_timestamp() - min(o.created_at) filter (where o.state = 'pending')), 0)::float8
+        as "oldestPendingSeconds",
+      count(*) filter (where o.state = 'dead')::int as dead,
+      (select count(*) from outbox_lanes lane
+        where lane.destination > ${prefix} and starts_with(lane.destination, ${prefix})
+          and lane.due_at = 'infinity')::int as "blockedAggregates",
+      exists (select from outbox_destinations held where starts_with(held.destination, ${prefix}) and held.paused) as paused
+    from outbox o
+    where not o.published and o.destination > ${prefix} and starts_with(o.destination, ${prefix})`.execute(db);
+  const [figures] = rows;
+  if (figures === undefined) throw new Error('an aggregate has a row');
+  return figures;
+}
+
 /** One for each destination, in their order. */
 export async function readOutboxFigures(
   db: Queryable,

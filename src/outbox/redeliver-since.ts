@@ -27,7 +27,7 @@ const defaultBatchSize = 5_000;
  * two leaves rows that are pending, and the rest to the next caller. Attempts begin anew: the deliveries had succeeded.
  */
 export async function redeliverSince(db: Db, redelivery: Redelivery): Promise<PutBack> {
-  const { destination, batchSize = defaultBatchSize, beforeBatch } = redelivery;
+  const { destination, batchSize, beforeBatch } = redelivery;
   await beforeBatch();
   const claimed = await changeRows(db, {
     destination,
@@ -35,17 +35,36 @@ export async function redeliverSince(db: Db, redelivery: Redelivery): Promise<Pu
     set: sql`attempts = greatest(outbox.attempts - 1, 0), locked_by = null, locked_until = null`,
     due: dueIn(0),
   });
-  const unsettled = await publishedSinceSafeTime(db, redelivery);
+  const published = await putBackPublished(db, {
+    destination,
+    which: await publishedSinceSafeTime(db, redelivery),
+    reason: 'the store behind the destination has lost it',
+    ...(batchSize !== undefined && { batchSize }),
+    beforeBatch,
+  });
+  return { published, claimed };
+}
+
+/**
+ * What was delivered waits again, its attempts from the start. All of an aggregate goes in one batch, so the lanes deliver
+ * it in order.
+ * @param which condition on `outbox` that takes in published rows up to some time that is past, or it would not end
+ */
+export async function putBackPublished(
+  db: Db,
+  what: Readonly<{ destination: string; which: RawBuilder<unknown>; reason: string }> &
+    Partial<Pick<Redelivery, 'batchSize' | 'beforeBatch'>>,
+): Promise<number> {
+  const { destination, which, reason, batchSize = defaultBatchSize, beforeBatch } = what;
   let published = 0;
   for (;;) {
-    await beforeBatch();
-    const aggregates = await aggregatesOf(db, destination, unsettled, batchSize);
-    if (aggregates.length === 0) return { published, claimed };
+    await beforeBatch?.();
+    const aggregates = await aggregatesOf(db, destination, which, batchSize);
+    if (aggregates.length === 0) return published;
     published += await changeRows(db, {
       destination,
-      where: sql`outbox.aggregate_id = any(${aggregates}::text[]) and ${unsettled}`,
-      set: sql`state = 'pending', published_at = null, attempts = 0, next_attempt_at = now(),
-        last_error = 'the store behind the destination has lost it'`,
+      where: sql`outbox.aggregate_id = any(${aggregates}::text[]) and ${which}`,
+      set: sql`state = 'pending', published_at = null, attempts = 0, next_attempt_at = now(), last_error = ${reason}`,
       due: dueIn(0),
     });
   }

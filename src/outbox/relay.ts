@@ -12,7 +12,7 @@ import {
   DestinationMisconfiguredError,
   logContextOf,
   PermanentDeliveryError,
-  type Backoff,
+  RetryAfterError,
   type Deliver,
   type Delivery,
   type DestinationPolicy,
@@ -47,10 +47,10 @@ export type RelayObserver = Readonly<{
 }>;
 const nobody: RelayObserver = { attempted: () => undefined, leasesLost: () => undefined };
 
-export type RelayDeps = Readonly<{
+export type RelayDeps<E = StoredEvent> = Readonly<{
   db: Db;
-  policy: DestinationPolicy;
-  decode: (row: ClaimedRow) => StoredEvent;
+  policy: DestinationPolicy<E>;
+  decode: (row: ClaimedRow) => E;
   wakeUp: WakeUp;
   logger: Logger;
   observe?: RelayObserver;
@@ -70,10 +70,11 @@ type Result = Readonly<{ row: ClaimedRow }> &
     | Readonly<{ kind: 'done' }>
     | Readonly<{ kind: 'wait'; reason: string; milliseconds: number }>
     | Readonly<{ kind: 'away'; reason: string; misconfigured: boolean }>
-    | Readonly<{ kind: 'failed' | 'dead'; error: string }>
+    | Readonly<{ kind: 'dead'; error: string }>
+    | Readonly<{ kind: 'failed'; error: string; retryInMilliseconds: number }>
   );
 
-export function createRelay(deps: RelayDeps): OutboxProcessor {
+export function createRelay<E = StoredEvent>(deps: RelayDeps<E>): OutboxProcessor {
   const { db, policy, wakeUp, logger, observe = nobody } = deps;
   const owned = { destination: policy.destination, owner: `${process.pid}-${randomUUID()}` };
   const blockedByDead = policy.afterDeadLetter === 'block';
@@ -115,7 +116,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
     return rows.length;
   }
 
-  async function observed(deliver: Deliver, row: ClaimedRow): Promise<Result> {
+  async function observed(deliver: Deliver<E>, row: ClaimedRow): Promise<Result> {
     const begun = performance.now();
     const result = await attempt(deps, deliver, row);
     observe.attempted(result.kind, (performance.now() - begun) / 1000);
@@ -148,7 +149,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
       if (result.kind === 'away') await giveBack(db, owned, [row.id], { reason: result.reason, milliseconds: 0 });
       if (result.kind === 'failed' || result.kind === 'dead') {
         const dead = result.kind === 'dead';
-        const retryInMilliseconds = dead ? undefined : backoff(policy.backoff ?? defaultBackoff, row.attempts);
+        const retryInMilliseconds = result.kind === 'dead' ? undefined : result.retryInMilliseconds;
         await recordFailure(db, owned, row.id, { error: result.error, retryInMilliseconds });
         const context = { ...logContextOf(row), attempts: row.attempts, error: result.error };
         if (dead) logger.error(context, 'delivery is a dead letter');
@@ -215,7 +216,7 @@ export function createRelay(deps: RelayDeps): OutboxProcessor {
   };
 }
 
-async function attempt({ policy, decode }: RelayDeps, deliver: Deliver, row: ClaimedRow): Promise<Result> {
+async function attempt<E>({ policy, decode }: RelayDeps<E>, deliver: Deliver<E>, row: ClaimedRow): Promise<Result> {
   if (row.attempts > policy.mostAttempts) {
     // Each attempt ended without a word, as when a delivery kills its process: not tried once more.
     return { row, kind: 'dead', error: `no attempt of ${policy.mostAttempts} came to an end` };
@@ -226,7 +227,7 @@ async function attempt({ policy, decode }: RelayDeps, deliver: Deliver, row: Cla
     deliveryTimeoutMilliseconds,
   );
   try {
-    const delivery: Delivery = { event: decode(row), attempts: row.attempts, redelivered: row.redelivered };
+    const delivery: Delivery<E> = { event: decode(row), attempts: row.attempts, redelivered: row.redelivered };
     return { row, ...(await Promise.race([deliver(delivery), timeout.promise])) };
   } catch (error) {
     if (error instanceof UnavailableError) {
@@ -234,15 +235,22 @@ async function attempt({ policy, decode }: RelayDeps, deliver: Deliver, row: Cla
       return { row, kind: 'away', reason: describeError(error), misconfigured };
     }
     const isLast = error instanceof PermanentDeliveryError || row.attempts >= policy.mostAttempts;
-    return { row, kind: isLast ? 'dead' : 'failed', error: describeError(error) };
+    const failure = { row, error: describeError(error) };
+    return isLast
+      ? { ...failure, kind: 'dead' }
+      : { ...failure, kind: 'failed', retryInMilliseconds: retryIn(policy, row.attempts, error) };
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Full jitter between 0 and the doubled range, so that many failures do not come back together. */
-function backoff({ baseMilliseconds, longestMilliseconds }: Backoff, attempts: number): number {
-  return Math.random() * Math.min(longestMilliseconds, baseMilliseconds * 2 ** (attempts - 1));
+type Retries = Pick<DestinationPolicy, 'backoff'>;
+function retryIn({ backoff = defaultBackoff }: Retries, attempts: number, error: unknown): number {
+  const wanted = error instanceof RetryAfterError ? error.milliseconds : 0;
+  if (typeof backoff === 'function') return Math.max(wanted, backoff(attempts));
+  // Full jitter between 0 and the doubled range, so that many failures do not come back together.
+  const { baseMilliseconds, longestMilliseconds } = backoff;
+  return Math.max(wanted, Math.random() * Math.min(longestMilliseconds, baseMilliseconds * 2 ** (attempts - 1)));
 }
 
 const awayPause = (rounds: number): number => Math.min(longestPauseMilliseconds, 1_000 * 2 ** (rounds - 1));

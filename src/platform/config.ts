@@ -90,6 +90,10 @@ const environmentSchema = z.object({
   VERIFICATION_EXPIRY_SECONDS: seconds.default(604_800).describe('after which an address can no longer be verified'),
   SMTP_URL: url('smtp:', 'smtps:').optional().describe('server that mail leaves by; unset: files in DATA_DIR/mail'),
   MAIL_FROM: mailbox.default({ name: 'Athyper Sagas', address: 'no-reply@localhost' }).describe('whom mail is from'),
+  WEBHOOKS_ALLOW_PRIVATE: z
+    .enum(['true', 'false'])
+    .optional()
+    .describe('whether webhooks may go to private addresses and over http; unset: in `dev` only'),
   RECONCILE: z
     .enum(['repair', 'report', 'off'])
     .default('repair')
@@ -150,6 +154,7 @@ export type Settings = Readonly<{
   /** Holds a password, maybe. */
   smtpUrl: string | undefined;
   mailFrom: Environment['MAIL_FROM'];
+  webhooksAllowPrivate: boolean;
   reconcile: Environment['RECONCILE'];
   shutdownGraceSeconds: number;
   dataDir: string;
@@ -197,6 +202,7 @@ export function readSettings(role: Role, environment: NodeJS.ProcessEnv = proces
     verificationExpirySeconds: values.VERIFICATION_EXPIRY_SECONDS,
     smtpUrl: values.SMTP_URL,
     mailFrom: values.MAIL_FROM,
+    webhooksAllowPrivate: (values.WEBHOOKS_ALLOW_PRIVATE ?? String(['dev', 'demo'].includes(role))) === 'true',
     reconcile: values.RECONCILE,
     shutdownGraceSeconds: values.SHUTDOWN_GRACE_SECONDS,
     dataDir: values.DATA_DIR,

@@ -88,6 +88,14 @@ export type Database = {
     created_at: WithDefault<Date>;
   };
   event_counters: { name: string; tenant_id: string; shard: number; value: string };
+  webhook_endpoints: WebhookEndpointsTable;
+  webhook_secrets: {
+    endpoint_id: string;
+    secret: string;
+    made_by: string | null;
+    created_at: WithDefault<Date>;
+    signs_until: Timestamp | null;
+  };
   saga_starts: SagaStartsTable;
   saga_steps: {
     workflow_id: string;
@@ -201,6 +209,21 @@ type PaymentsTable = {
   capture_attempts: WithDefault<number>;
   created_at: WithDefault<Date>;
   updated_at: WithDefault<Date>;
+};
+
+type WebhookEndpointsTable = {
+  id: string;
+  tenant_id: string;
+  url: string;
+  events: string[];
+  created_at: WithDefault<Date>;
+  disabled_at: Timestamp | null;
+  disabled_reason: string | null;
+  throttled_until: Timestamp | null;
+  last_success_at: Timestamp | null;
+  last_failure_at: Timestamp | null;
+  last_failure: string | null;
+  failing_since: Timestamp | null;
 };
 
 type SagaStartsTable = {

@@ -1,5 +1,6 @@
 // Role `api`: HTTP. It writes to PostgreSQL only, so it accepts orders while Temporal or the relay are away.
 import { jobCatalogue } from '../domain/job-catalogue.ts';
+import { integrationCatalogue } from '../domain/integration-catalogue.ts';
 import { createApp } from '../http/app.ts';
 import type { ReadinessChecks } from '../http/health-routes.ts';
 import { deleteExpiredKeys } from '../http/idempotency/idempotency-keys.ts';
@@ -9,10 +10,12 @@ import { createOrderQueries } from '../orders/order-queries.ts';
 import { defaultTemporalUiUrl } from '../platform/config.ts';
 import { listen } from '../platform/http-server.ts';
 import type { Running } from '../platform/lifecycle.ts';
-import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { afterDeadLetter, isDestination } from '../sagas/event-routes.ts';
 import { createSagaViews } from '../sagas/saga-view.ts';
 import { createUserCommands } from '../users/user-commands.ts';
 import { createUserRepository } from '../users/user-repository.ts';
+import { createAddressGuard } from '../webhooks/address-guard.ts';
+import { createWebhookEndpoints } from '../webhooks/webhook-endpoints.ts';
 import { required, type Parts } from './parts.ts';
 
 const hour = 3_600_000;
@@ -34,6 +37,12 @@ export async function startApi(parts: Parts, checks: ReadinessChecks): Promise<R
     observeRequest: parts.observers.request,
     destinations: afterDeadLetter,
     jobNames: Object.keys(jobCatalogue),
+    isDestination,
+    webhooks: {
+      endpoints: createWebhookEndpoints(db),
+      guard: createAddressGuard({ allowPrivate: settings.webhooksAllowPrivate }),
+      eventTypes: Object.keys(integrationCatalogue),
+    },
     poke: () => parts.wakeUp.poke(),
     orders: createOrderCommands({ repository }),
     orderQueries: createOrderQueries(db),

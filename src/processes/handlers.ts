@@ -5,8 +5,10 @@ import { createShipmentBook } from '../fulfilment/shipment-book.ts';
 import { createShipmentJob } from '../handlers/create-shipment-job.ts';
 import { createRefundJob } from '../handlers/refund-job.ts';
 import { registerEventHandlers } from '../handlers/register-event-handlers.ts';
+import { registerIntegrationHandlers } from '../handlers/register-integration-handlers.ts';
 import { createSagaStarts } from '../sagas/saga-starts.ts';
 import { createUserRepository } from '../users/user-repository.ts';
+import { endpointsFor } from '../webhooks/webhook-endpoints.ts';
 import { busInFrontOf } from './bus.ts';
 import type { Parts } from './parts.ts';
 
@@ -15,9 +17,10 @@ import type { Parts } from './parts.ts';
  * with Redis, the consumers.
  */
 export function subscribeHandlers(parts: Parts, transport: BusTransport): void {
-  const { jobQueue, metricsRegistry, logger, extensions } = parts;
+  const { jobQueue, metricsRegistry, logger, extensions, settings } = parts;
   const userRepository = createUserRepository(parts);
   registerEventHandlers(busInFrontOf(parts, transport), { jobQueue, metricsRegistry, userRepository });
+  registerIntegrationHandlers(busInFrontOf(parts, transport), { queue: settings.redisUrl !== undefined, endpointsFor });
   const bus = busInFrontOf<EventCatalogue>(parts, transport);
   for (const { handlers } of extensions) handlers?.(bus, { jobQueue, metricsRegistry, logger });
 }

@@ -10,6 +10,8 @@ export type Observers = Readonly<{
   handlers: HandlerObserver;
   jobs: JobObserver;
   request: ObserveRequest;
+  /** An endpoint was disabled by what it answers. */
+  webhookDisabled: (why: 'gone' | 'failing') => void;
 }>;
 
 export function createObservers(metrics: MetricsRegistry): Observers {
@@ -18,6 +20,7 @@ export function createObservers(metrics: MetricsRegistry): Observers {
     handlers: handlerObserver(metrics),
     jobs: jobObserver(metrics),
     request: requestObserver(metrics),
+    webhookDisabled: webhookObserver(metrics),
   };
 }
 
@@ -94,4 +97,13 @@ function requestObserver(metrics: MetricsRegistry): ObserveRequest {
     labels: ['route', 'method', 'status'],
   });
   return ({ route, method, status, seconds: took }) => seconds.observe({ route, method, status: String(status) }, took);
+}
+
+function webhookObserver(metrics: MetricsRegistry): Observers['webhookDisabled'] {
+  const disabled = metrics.counter({
+    name: 'webhook_endpoints_disabled_total',
+    help: 'Webhook endpoints that were disabled: gone (they answered 410), failing (for days, and nothing else).',
+    labels: ['why'],
+  });
+  return (why) => disabled.add({ why });
 }

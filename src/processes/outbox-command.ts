@@ -1,16 +1,25 @@
 // `main.ts outbox …`: what waits, what is dead, and what to do about it, for an operator with a shell. Over all tenants.
+import { z } from 'zod';
 import { isId } from '../domain/ids.ts';
-import { holdDestination, listDeliveries, retryDeadLetters, type DeliveryView } from '../outbox/outbox-admin.ts';
+import {
+  holdDestination,
+  listDeliveries,
+  resendDelivered,
+  retryDeadLetters,
+  type DeliveryView,
+} from '../outbox/outbox-admin.ts';
 import { notifyLoops } from '../outbox/wake-up.ts';
 import type { Db } from '../platform/database.ts';
 import { StartupError } from '../platform/startup-error.ts';
-import { afterDeadLetter } from '../sagas/event-routes.ts';
+import { afterDeadLetter, isDestination } from '../sagas/event-routes.ts';
+import { endpointIdOf } from '../webhooks/destination.ts';
+import { endpointExists } from '../webhooks/endpoint-state.ts';
 import { readOptions } from './command-options.ts';
 import { tableOf } from './table.ts';
 
 export const outboxUsage =
   'usage: outbox list [--destination D] [--state pending|dead] [--limit N] | outbox retry EVENT_ID DESTINATION | ' +
-  'outbox retry DESTINATION --all | outbox pause DESTINATION | outbox resume DESTINATION; each takes --json';
+  'outbox retry DESTINATION --all | outbox resend DESTINATION --since TIME | outbox pause DESTINATION | outbox resume DESTINATION; each takes --json';
 
 type Output = Readonly<{ json: boolean }>;
 export type OutboxCommand = Output &
@@ -22,6 +31,7 @@ export type OutboxCommand = Output &
         limit: number;
       }>
     | Readonly<{ kind: 'retry'; destination: string; eventId: string | undefined }>
+    | Readonly<{ kind: 'resend'; destination: string; since: Date }>
     | Readonly<{ kind: 'hold'; destination: string; paused: boolean }>
   );
 
@@ -34,6 +44,7 @@ const options = {
   state: { type: 'string' },
   limit: { type: 'string' },
   all: { type: 'boolean' },
+  since: { type: 'string' },
   json: { type: 'boolean', default: false },
 } as const;
 
@@ -43,7 +54,7 @@ export function parseOutboxCommand(args: readonly string[]): OutboxCommand {
   const [verb, ...names] = positionals;
   const { json, all = false } = values;
   if (verb !== 'list' && (values.destination ?? values.state ?? values.limit) !== undefined) throw wrong();
-  if (verb !== 'retry' && all) throw wrong();
+  if ((verb !== 'retry' && all) || (verb !== 'resend' && values.since !== undefined)) throw wrong();
   const [first, second] = names;
   switch (verb) {
     case 'list': {
@@ -56,6 +67,9 @@ export function parseOutboxCommand(args: readonly string[]): OutboxCommand {
       if (all) return { kind: 'retry', destination: known(first), eventId: undefined, json };
       if (!isId(first)) throw wrong(`${first} is no event's id`);
       return { kind: 'retry', destination: known(second ?? ''), eventId: first, json };
+    case 'resend':
+      if (first === undefined || names.length !== 1) throw wrong();
+      return { kind: 'resend', destination: known(first), since: timeOf(values.since), json };
     case 'pause':
     case 'resume':
       if (first === undefined || names.length !== 1) throw wrong();
@@ -69,13 +83,27 @@ const wrong = (why?: string): StartupError => new StartupError(`${why === undefi
 
 /** A misspelt one would be held for ever without anybody noticing. */
 function known(destination: string): string {
-  if (destinations.includes(destination)) return destination;
-  throw wrong(`there is no destination ${destination}, there are ${destinations.join(' and ')}`);
+  if (isDestination(destination) || endpointIdOf(destination) !== undefined) return destination;
+  const known = [...destinations, 'webhook:ID of each endpoint'].join(', ');
+  throw wrong(`there is no destination ${destination}, there are ${known}`);
+}
+
+/** What the text alone does not tell. */
+async function knownToDatabase(db: Db, destination: string): Promise<string> {
+  const endpointId = endpointIdOf(destination);
+  if (endpointId === undefined || (await endpointExists(db, endpointId))) return destination;
+  throw new StartupError(`There is no webhook endpoint ${endpointId}.`);
 }
 
 function stateOf(text: string | undefined): 'pending' | 'dead' | undefined {
   if (text === undefined || text === 'pending' || text === 'dead') return text;
   throw wrong(`there is no state ${text}`);
+}
+
+/** With its zone: whose midnight is meant is not to be guessed. */
+function timeOf(text = ''): Date {
+  if (z.iso.datetime({ offset: true }).safeParse(text).success) return new Date(text);
+  throw wrong('--since wants a time as 2026-01-31T12:00:00Z');
 }
 
 function limitOf(text = defaultLimit): number {
@@ -103,7 +131,8 @@ export async function runOutboxCommand(db: Db, command: OutboxCommand): Promise<
       return listed(deliveries) + (next === undefined ? '' : `… and more: --limit shows more than ${limit}.\n`);
     }
     case 'retry': {
-      const { destination, eventId } = command;
+      const { eventId } = command;
+      const destination = await knownToDatabase(db, command.destination);
       const retried = await retryDeadLetters(db, { tenantId: undefined, destination, eventId });
       if (retried === 0 && eventId !== undefined) {
         throw new StartupError(`Event ${eventId} is no dead letter of ${destination}.`);
@@ -112,8 +141,17 @@ export async function runOutboxCommand(db: Db, command: OutboxCommand): Promise<
       if (command.json) return asJson({ destination, retried });
       return `${retried} dead ${retried === 1 ? 'letter' : 'letters'} of ${destination} will be sent again.\n`;
     }
+    case 'resend': {
+      const { since } = command;
+      const destination = await knownToDatabase(db, command.destination);
+      const resent = await resendDelivered(db, { destination, since });
+      await notifyLoops(db);
+      if (command.json) return asJson({ destination, resent });
+      return `${resent} ${resent === 1 ? 'delivery' : 'deliveries'} of ${destination} will be made again.\n`;
+    }
     case 'hold': {
-      const { destination, paused } = command;
+      const { paused } = command;
+      const destination = await knownToDatabase(db, command.destination);
       await holdDestination(db, destination, paused);
       await notifyLoops(db);
       if (command.json) return asJson({ destination, paused });

@@ -24,6 +24,7 @@ import { createSagaStarts } from '../sagas/saga-starts.ts';
 import { createInMemoryBus, createRedisBus } from './bus.ts';
 import { decodeForDelivery } from './decode.ts';
 import { subscribeHandlers } from './handlers.ts';
+import { createIntegrationRelay } from './integration-relay.ts';
 import type { Parts } from './parts.ts';
 
 export type RunningRelay = Running & Readonly<{ loops: Readonly<Record<string, OutboxProcessor>> }>;
@@ -62,13 +63,15 @@ export function startRelay(parts: Parts): RunningRelay {
         ...limits[destination],
       },
     });
-  const loops = { bus: loopFor('bus'), temporal: loopFor('temporal') };
+  const integration = createIntegrationRelay(parts);
+  const loops = { bus: loopFor('bus'), temporal: loopFor('temporal'), ...integration.loops };
   for (const loop of Object.values(loops)) loop.start();
   return {
     loops,
     async stop() {
       await Promise.all(Object.values(loops).map(async (loop) => await loop.stop()));
       await bus.close();
+      integration.close();
     },
   };
 }

@@ -16,6 +16,7 @@ import { allReadiness, apiReadiness, consumerReadiness, relayReadiness, workerRe
 import { startRelay } from './relay.ts';
 import { sampleMetrics } from './sampled-metrics.ts';
 import { startSubscriptions } from './subscriptions.ts';
+import { startWebhooks } from './webhooks.ts';
 import { installTemporalRuntime, startWorker } from './worker.ts';
 
 /**
@@ -74,13 +75,16 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
     case 'relay': {
       const relay = startRelay(parts);
       yield relay;
+      const webhooks = startWebhooks(parts);
+      yield webhooks;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
       // Jobs are run where the handlers are.
       const jobs = parts.settings.redisUrl === undefined ? startJobs(parts) : undefined;
       if (jobs !== undefined) yield jobs;
       yield runCleanUp(parts);
-      const loops = { relay: relay.loops, subscriptions: subscriptions.loops, jobs: jobs?.loops };
+      const relayLoops = { ...relay.loops, webhook: webhooks.loop };
+      const loops = { relay: relayLoops, subscriptions: subscriptions.loops, jobs: jobs?.loops };
       yield sampleMetrics(parts, { database: true, loops, redis: parts.settings.redisUrl });
       yield await startHealth(parts, relayReadiness(parts, loops));
       break;
@@ -103,12 +107,15 @@ async function* startParts(role: ServiceRole, parts: Parts): AsyncGenerator<Runn
       if (parts.settings.redisUrl !== undefined) yield startConsumer(parts);
       const relay = startRelay(parts);
       yield relay;
+      const webhooks = startWebhooks(parts);
+      yield webhooks;
       const subscriptions = startSubscriptions(parts);
       yield subscriptions;
       const jobs = startJobs(parts);
       yield jobs;
       yield runCleanUp(parts);
-      const loops = { relay: relay.loops, subscriptions: subscriptions.loops, jobs: jobs.loops };
+      const relayLoops = { ...relay.loops, webhook: webhooks.loop };
+      const loops = { relay: relayLoops, subscriptions: subscriptions.loops, jobs: jobs.loops };
       yield sampleMetrics(parts, { database: true, loops, redis: parts.settings.redisUrl });
       yield await startApi(parts, allReadiness(parts, { ...loops, worker }));
     }

@@ -7,7 +7,7 @@ import { readLogHorizon, type LogHorizon } from '../event-store/log-horizon.ts';
 import { jobCatalogue } from '../domain/job-catalogue.ts';
 import { listSubscriptions, mostCounted, type SubscriptionState } from '../event-store/subscription-list.ts';
 import { readJobFigures, type JobFigures } from '../jobs/job-figures.ts';
-import { readOutboxFigures, type OutboxFigures } from '../outbox/outbox-figures.ts';
+import { readFoldedFigures, readOutboxFigures, type OutboxFigures } from '../outbox/outbox-figures.ts';
 import { readLoopAges, type LoopAge } from '../outbox/outbox-rows.ts';
 import type { Db } from '../platform/database.ts';
 import { stopAll, type Running } from '../platform/lifecycle.ts';
@@ -15,6 +15,9 @@ import type { MetricsRegistry } from '../platform/metrics.ts';
 import { connectRedis } from '../platform/redis.ts';
 import { afterDeadLetter } from '../sagas/event-routes.ts';
 import { showJobs } from './job-metrics.ts';
+import { webhookPrefix } from '../webhooks/destination.ts';
+import { countEndpoints, type EndpointCounts } from '../webhooks/endpoint-state.ts';
+import { allWebhooks } from '../webhooks/webhook-dispatcher.ts';
 import type { Parts } from './parts.ts';
 import type { Loops } from './readiness.ts';
 import { runSampler, type Sampler, type SamplerOptions } from './sampler.ts';
@@ -29,6 +32,7 @@ type DatabaseSample = Readonly<{
   loops: readonly LoopAge[];
   counts: readonly EventCount[];
   jobs: readonly JobFigures[];
+  endpoints: EndpointCounts;
 }>;
 
 export type WhatToSample = Readonly<{
@@ -71,6 +75,7 @@ function sampleDatabase(
 ): Sampler<DatabaseSample> {
   const sampler = runSampler(async () => await lookAt(db), options);
   showOutbox(metrics, () => sampler.latest()?.outbox ?? []);
+  showEndpoints(metrics, () => sampler.latest()?.endpoints);
   showLog(metrics, sampler);
   showLoops(metrics, sampler, ownLoops);
   showCounts(metrics, () => sampler.latest()?.counts ?? []);
@@ -83,12 +88,16 @@ async function lookAt(db: Db): Promise<DatabaseSample> {
   return await db.transaction().execute(async (tx) => {
     await sql`select set_config('statement_timeout', ${`${statementMilliseconds}ms`}, true)`.execute(tx);
     return {
-      outbox: await readOutboxFigures(tx, Object.keys(afterDeadLetter)),
+      outbox: [
+        ...(await readOutboxFigures(tx, Object.keys(afterDeadLetter))),
+        await readFoldedFigures(tx, { prefix: webhookPrefix, label: allWebhooks }),
+      ],
       horizon: await readLogHorizon(tx),
       subscriptions: await listSubscriptions(tx),
       loops: await readLoopAges(tx),
       counts: await readEventCounters(tx),
       jobs: await readJobFigures(tx, Object.keys(jobCatalogue)),
+      endpoints: await countEndpoints(tx),
     };
   });
 }
@@ -121,6 +130,13 @@ function showCounts(metrics: MetricsRegistry, latest: () => readonly EventCount[
         .map(({ tenant, value }) => [{ tenant }, value]),
     );
   }
+}
+
+function showEndpoints(metrics: MetricsRegistry, latest: () => EndpointCounts | undefined): void {
+  metrics.gauge(
+    { name: 'webhook_endpoints', help: 'Webhook endpoints: enabled, throttled, disabled.', labels: ['status'] },
+    () => Object.entries(latest() ?? {}).map(([status, count]) => [{ status }, count]),
+  );
 }
 
 function showLog(metrics: MetricsRegistry, sampler: Sampler<DatabaseSample>): void {

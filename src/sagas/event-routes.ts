@@ -1,12 +1,19 @@
 // The one routing table: which destinations each event type is delivered to. A new type does not compile without a line.
 import type { EventType } from '../domain/catalogue.ts';
+import { integrationQueue } from '../domain/integration-event.ts';
 
 export const destinations = { bus: 'bus', temporal: 'temporal' } as const;
-/** A start must come before its signals, so a dead letter blocks its order; a handler's must not hold up the others. */
-export const afterDeadLetter = { bus: 'continue', temporal: 'block' } as const satisfies Record<
-  keyof typeof destinations,
-  'block' | 'continue'
->;
+/**
+ * A start must come before its signals, so a dead letter blocks its order; a handler's must not hold up the others. Also
+ * of the destination that no route names, because a handler writes its deliveries.
+ */
+export const afterDeadLetter = {
+  bus: 'continue',
+  temporal: 'block',
+  [integrationQueue]: 'continue',
+} as const satisfies Readonly<Record<string, 'block' | 'continue'>>;
+/** Which an operator may hold, or send dead letters to again. */
+export const isDestination = (name: string): boolean => Object.hasOwn(afterDeadLetter, name);
 const busOnly = [destinations.bus] as const;
 const both = [destinations.bus, destinations.temporal] as const;
 

@@ -68,9 +68,10 @@ describe('/metrics', () => {
   it('counts what is delivered and handled, and how long it took', async () => {
     const before = await valueNow('handler_seconds_count', handler);
     await paid();
-    const metrics = await until((now) => now.value('handler_seconds_count', handler) === before + 1);
+    await until((now) => now.value('handler_seconds_count', handler) === before + 1);
+    // Another handler of the event may take a moment longer.
+    const metrics = await until((now) => (now.value('outbox_attempts_total', { ...bus, outcome: 'done' }) ?? 0) >= 1);
     expect(metrics.value('handler_seconds_sum', handler)).toBeGreaterThan(0);
-    expect(metrics.value('outbox_attempts_total', { ...bus, outcome: 'done' })).toBeGreaterThanOrEqual(1);
     expect(metrics.value('outbox_publish_seconds_count', bus)).toBeGreaterThanOrEqual(1);
     expect(metrics.value('process_resident_memory_bytes')).toBeGreaterThan(0);
     await until((now) => now.value('outbox_pending', bus) === 0);

@@ -102,7 +102,7 @@ export function busContract(name: string, makeBus: MakeBus): void {
       let failures = 0;
       test.bus.subscribe('thing.made', recorder('before'), { name: 'before' });
       const broken: EventHandler = async (received, context) => {
-        await recordEffect('broken', received as StoredEvent, context);
+        await recordEffect('broken', received, context);
         failures += 1;
         if (failures <= 2) await fail();
       };
@@ -137,7 +137,7 @@ export function busContract(name: string, makeBus: MakeBus): void {
       test.bus.subscribe(
         'thing.made',
         async (received, context) => {
-          await recordEffect(`bad ${failures}`, received as StoredEvent, context);
+          await recordEffect(`bad ${failures}`, received, context);
           failures += 1;
           if (failures === 1) throw new Error('after the write');
         },
@@ -155,7 +155,7 @@ export function busContract(name: string, makeBus: MakeBus): void {
         'thing.made',
         async (received, context) => {
           runs += 1;
-          await recordEffect('swallowing', received as StoredEvent, context);
+          await recordEffect('swallowing', received, context);
           if (runs === 1) await sql`select 1 / 0`.execute(context.tx).catch(() => undefined);
         },
         { name: 'swallowing' },
@@ -182,7 +182,7 @@ export function busContract(name: string, makeBus: MakeBus): void {
         'thing.made',
         async (received, context) => {
           running += 1;
-          await recordEffect('named', received as StoredEvent, context);
+          await recordEffect('named', received, context);
           await sql`select pg_sleep(0.05)`.execute(context.tx);
         },
         { name: 'named' },
@@ -280,7 +280,7 @@ export function busContract(name: string, makeBus: MakeBus): void {
       const late = Promise.withResolvers<unknown>();
       test.bus.subscribe('thing.made', (received, context) => {
         setTimeout(() => {
-          recordEffect('late', received as StoredEvent, context).then(late.resolve, late.resolve);
+          recordEffect('late', received, context).then(late.resolve, late.resolve);
         }, 300);
       });
       await test.send(event);
@@ -296,7 +296,7 @@ export function busContract(name: string, makeBus: MakeBus): void {
         async (received, context) => {
           started.resolve();
           await sql`select pg_sleep(0.3)`.execute(context.tx);
-          await recordEffect('slow', received as StoredEvent, context);
+          await recordEffect('slow', received, context);
         },
         { name: 'slow' },
       );

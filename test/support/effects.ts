@@ -26,4 +26,4 @@ export const recordEffect = async (handler: string, event: StoredEvent, { tx }: 
 export const recorder =
   (handler: string): EventHandler =>
   async (event, context) =>
-    await recordEffect(handler, event as StoredEvent, context);
+    await recordEffect(handler, event, context);

@@ -1,7 +1,6 @@
 // A program for the fault tests: relays for both destinations of the things, each with its named handler behind it, which
 // hold around each delivery. A thing that is made to kill its process does that to the handler's.
 import { InMemoryEventBus } from '../../src/bus/in-memory-event-bus.ts';
-import type { StoredEvent } from '../../src/domain/event.ts';
 import { createEventCodec } from '../../src/event-store/event-codec.ts';
 import { delivered, type Delivery } from '../../src/outbox/delivery.ts';
 import { createRelay, type OutboxProcessor } from '../../src/outbox/relay.ts';
@@ -26,7 +25,7 @@ function relayTo(destination: string, afterDeadLetter: 'block' | 'continue'): Ou
     bus.subscribe(
       eventType,
       async (event, context) => {
-        await recordEffect(destination, event as StoredEvent, context);
+        await recordEffect(destination, event, context);
         if (killsItsProcess(event)) process.exit(7);
       },
       { name: destination },

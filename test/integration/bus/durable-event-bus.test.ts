@@ -3,7 +3,6 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDurableEventBus, type EventBus } from '../../../src/bus/durable-event-bus.ts';
 import { InMemoryEventBus } from '../../../src/bus/in-memory-event-bus.ts';
-import type { StoredEvent } from '../../../src/domain/event.ts';
 import { effectsOf, recordEffect, tableOfEffects } from '../../support/effects.ts';
 import { made, newThing, startEventLog, type EventLog, type things } from '../../support/event-log.ts';
 import { createTestRelay, type TestRelay } from '../../support/relays.ts';
@@ -52,7 +51,7 @@ describe('publishing', () => {
     const event = made(newThing());
     const unsubscribe = bus.subscribe(
       'thing.made',
-      async (received, context) => await recordEffect('named', received as unknown as StoredEvent, context),
+      async (received, context) => await recordEffect('named', received, context),
       { name: 'named' },
     );
     await bus.publish(event as Published);
@@ -72,7 +71,7 @@ describe('publishing', () => {
     const event = made(newThing());
     const unsubscribe = bus.subscribe(
       'thing.made',
-      async (received, context) => await recordEffect('survivor', received as unknown as StoredEvent, context),
+      async (received, context) => await recordEffect('survivor', received, context),
       { name: 'survivor' },
     );
     await bus.publish(event as Published);

@@ -143,7 +143,7 @@ describe('RedisEventBus among others', () => {
       'thing.counted',
       async (event, context) => {
         started.resolve();
-        await recordEffect('first', event as StoredEvent, context);
+        await recordEffect('first', event, context);
       },
       { name: 'counting' },
     );
@@ -202,7 +202,7 @@ describe('RedisEventBus among others', () => {
     bus.subscribe(
       'thing.made',
       async (event, context) => {
-        await recordEffect('slow', event as StoredEvent, context);
+        await recordEffect('slow', event, context);
         inside.resolve();
         await finish.promise;
       },
@@ -382,7 +382,7 @@ describe('RedisEventBus among others', () => {
     bus.subscribe('thing.counted', async (event, context) => {
       begun.resolve();
       await finish.promise;
-      await recordEffect('slow', event as StoredEvent, context);
+      await recordEffect('slow', event, context);
     });
     bus.consume();
     await begun.promise;

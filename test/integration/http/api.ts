@@ -18,8 +18,11 @@ import { createOrderRepository } from '../../../src/orders/order-repository.ts';
 import { createLedgerGateway } from '../../../src/payments/ledger-gateway.ts';
 import { connectDatabase, type Db } from '../../../src/platform/database.ts';
 import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
+import { afterDeadLetter, isDestination } from '../../../src/sagas/event-routes.ts';
 import { createUserCommands } from '../../../src/users/user-commands.ts';
 import { createUserRepository } from '../../../src/users/user-repository.ts';
+import { createAddressGuard } from '../../../src/webhooks/address-guard.ts';
+import { createWebhookEndpoints } from '../../../src/webhooks/webhook-endpoints.ts';
 import { createTestDatabase } from '../../support/database.ts';
 
 export const webhookSecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
@@ -93,7 +96,13 @@ function compose(db: Db, lines: string[]): HttpDeps {
     checks: {},
     metrics: createMetricsRegistry(),
     observeRequest: () => undefined,
-    destinations: { bus: 'continue', temporal: 'block' },
+    destinations: afterDeadLetter,
+    isDestination,
+    webhooks: {
+      endpoints: createWebhookEndpoints(db),
+      guard: createAddressGuard({ allowPrivate: false }),
+      eventTypes: ['order.confirmed', 'order.cancelled'],
+    },
     jobNames: Object.keys(jobCatalogue),
     poke: () => undefined,
   };

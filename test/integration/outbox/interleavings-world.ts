@@ -1,6 +1,5 @@
 // What all runs of the interleavings share: a database whose clock stands still, and the handlers behind two destinations.
 import { InMemoryEventBus } from '../../../src/bus/in-memory-event-bus.ts';
-import type { StoredEvent } from '../../../src/domain/event.ts';
 import { logStart, type LogCursor } from '../../../src/event-store/log-cursor.ts';
 import { connectDatabase, type Db } from '../../../src/platform/database.ts';
 import { recordEffect, tableOfEffects } from '../../support/effects.ts';
@@ -32,7 +31,7 @@ export async function startWorld(): Promise<World> {
       bus.subscribe(
         eventType,
         async (event, context) => {
-          await recordEffect(destination, event as StoredEvent, context);
+          await recordEffect(destination, event, context);
           // With its effect and its inbox row written.
           if (failing.delete(event.eventId)) throw new Error('not this time');
         },

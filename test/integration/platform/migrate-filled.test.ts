@@ -8,6 +8,8 @@ import { productSalesSubscription } from '../../../src/orders/product-sales.ts';
 import { loadOrder } from '../../../src/orders/order-repository.ts';
 import { claimDeliveries } from '../../../src/outbox/outbox-rows.ts';
 import { migrateDown, migrateToLatest } from '../../../src/platform/migrate.ts';
+import { newSecret } from '../../../src/webhooks/signature.ts';
+import { createWebhookEndpoints } from '../../../src/webhooks/webhook-endpoints.ts';
 import { createEmptyDatabase, type EmptyDatabase } from '../../support/empty-database.ts';
 import { lagOf } from '../../support/lag.ts';
 import { eventually } from '../../support/saga-service.ts';
@@ -53,6 +55,8 @@ async function fill(url: string): Promise<void> {
     for (const end of ends) await orderThatIs(shop, end);
     await payments(shop);
     await shop.userCommands.create({ email: 'ada@example.com' }, metadata);
+    const webhook = { id: newId(), url: 'https://example.com/', events: ['*'], secret: newSecret() };
+    await createWebhookEndpoints(db).create(tenantId, webhook);
     const sales = createSubscription(shop, productSalesSubscription);
     await eventually(async () => {
       await sales.runOnce();

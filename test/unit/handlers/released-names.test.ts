@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { registerEventHandlers } from '../../../src/handlers/register-event-handlers.ts';
 import { createMetricsRegistry } from '../../../src/platform/metrics.ts';
+import { registerIntegrationHandlers } from '../../../src/handlers/register-integration-handlers.ts';
 import { subscriptions } from '../../../src/processes/subscriptions.ts';
 import released from '../../fixtures/released-names.json' with { type: 'json' };
 
@@ -16,14 +17,13 @@ const record = (_type: string, _handler: unknown, options?: Readonly<{ name?: st
   handlers.push(options?.name);
   return () => undefined;
 };
-registerEventHandlers(
-  { subscribe: record, publish: async () => await Promise.resolve() },
-  {
-    jobQueue: { add: async () => await Promise.resolve() },
-    metricsRegistry: createMetricsRegistry(),
-    userRepository: { find: async () => await Promise.resolve(undefined) },
-  },
-);
+const eventBus = { subscribe: record, publish: async () => await Promise.resolve() };
+registerEventHandlers(eventBus, {
+  jobQueue: { add: async () => await Promise.resolve() },
+  metricsRegistry: createMetricsRegistry(),
+  userRepository: { find: async () => await Promise.resolve(undefined) },
+});
+registerIntegrationHandlers(eventBus, { queue: false });
 
 describe.each([
   ['handlers', [...new Set(handlers)], released.handlers],

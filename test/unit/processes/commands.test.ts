@@ -16,6 +16,10 @@ test.each([
   ['list --state=pending', { ...all, state: 'pending' }],
   [`retry ${id} temporal`, { kind: 'retry', eventId: id, destination: 'temporal', json: false }],
   ['retry bus --all --json', { kind: 'retry', eventId: undefined, destination: 'bus', json: true }],
+  [
+    'resend integration-events --since 2026-01-31T12:00:00Z',
+    { kind: 'resend', destination: 'integration-events', since: new Date('2026-01-31T12:00:00Z'), json: false },
+  ],
   ['pause bus', { kind: 'hold', destination: 'bus', paused: true, json: false }],
   ['resume bus', { kind: 'hold', destination: 'bus', paused: false, json: false }],
 ])('outbox %s is understood', (line, command) => {
@@ -40,6 +44,12 @@ test.each([
   `retry ${id} bus more`,
   `retry ${id} bus --all`,
   'retry bus --all --limit 3',
+  'resend bus',
+  'resend --since 2026-01-31T12:00:00Z',
+  'resend nowhere --since 2026-01-31T12:00:00Z',
+  'resend bus --since yesterday',
+  'resend bus --since 2026-01-31T12:00:00',
+  'pause bus --since 2026-01-31T12:00:00Z',
   'pause',
   'pause nowhere',
   'pause bus temporal',
