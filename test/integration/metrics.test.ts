@@ -89,6 +89,7 @@ describe('/metrics', () => {
     const waiting = await until((now) => (now.value('outbox_oldest_pending_seconds', bus) ?? 0) >= 60);
     expect(waiting.value('outbox_dead', bus)).toBe(0);
     expect(waiting.value('outbox_pending', { destination: 'temporal' })).toBe(0);
+    expect(waiting.value('outbox_pending', { destination: 'integration-events' })).toBe(0);
     await holdDestination(service.parts.db, 'bus', false);
     // The ninth attempt, which is tried again, and the tenth, the last.
     await until((metrics) => metrics.value('outbox_attempts_total', { ...bus, outcome: 'failed' }) === 1);
