@@ -295,6 +295,7 @@ describe('a server that is away', () => {
     expect(error).toBeInstanceOf(UnavailableError);
     expect(error).not.toBeInstanceOf(MailerMisconfiguredError);
     expect(error).toMatchObject({ outcomeUnknown: until !== '' });
+    expect(error.message).toContain(until === 'trickle' ? 'EABORT' : 'ETIMEDOUT');
   });
 
   it('as far as the job’s own limit is concerned, is given up at once', async () => {
