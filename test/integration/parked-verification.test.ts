@@ -1,33 +1,19 @@
 // A reminder that does not get through, on the real Temporal server: parked, seen, and ended by an operator.
-import { activityInfo } from '@temporalio/activity';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { sagaStreamId } from '../../src/domain/ids.ts';
 import { verifyAddressId } from '../../src/domain/user-verification.ts';
 import { createSagaResolutions, type ResolutionRequest } from '../../src/sagas/saga-resolutions.ts';
 import { createSagaViews } from '../../src/sagas/saga-view.ts';
 import { findVerification, type VerificationView } from '../../src/sagas/verification-runs.ts';
-import { detailsOf, parksAtOnce, untilParked } from '../support/parked.ts';
+import { detailsOf, parksAtOnce } from '../support/parked.ts';
 import { eventTypes, eventually, metadata, startSagaService, type SagaService } from '../support/saga-service.ts';
-import { createUser, verifyEmail } from '../support/users.ts';
+import { parkedReminder, verifyEmail } from '../support/users.ts';
 
 let service: SagaService;
 beforeAll(async () => {
   service = await startSagaService({ environment: { ...parksAtOnce, VERIFICATION_REMINDER_SECONDS: '1' } });
 });
 afterAll(async () => await service.stop());
-afterEach(() => {
-  delete service.faults.unitOfWork;
-});
-
-/** Its first reminder fails until the fault is taken away. */
-async function parkedUser(): Promise<string> {
-  service.faults.unitOfWork = async () => {
-    if (activityInfo().activityType === 'remindOfVerification') throw new Error('no way to say so');
-  };
-  const userId = await createUser(service);
-  await untilParked(service, verifyAddressId(userId), 'remind');
-  return userId;
-}
 
 async function verificationOf(userId: string): Promise<VerificationView> {
   const { db, temporal: client, store } = service.parts;
@@ -57,7 +43,7 @@ async function verified(userId: string): Promise<unknown> {
 }
 
 it('A reminder that keeps failing is parked for all to see, and skipped, the next one is said and the address verified', async () => {
-  const userId = await parkedUser();
+  const userId = await parkedReminder(service);
   const workflowId = verifyAddressId(userId);
   expect(await verificationOf(userId)).toMatchObject({
     status: 'pending',
@@ -79,7 +65,6 @@ it('A reminder that keeps failing is parked for all to see, and skipped, the nex
     return types.length === 2 ? types : undefined;
   });
   expect(stream).toEqual(['saga.resolution_requested', 'saga.resolution_applied']);
-  delete service.faults.unitOfWork;
   // The first is the one that was skipped.
   expect(await untilReminded(userId)).toBe(2);
   expect(await verified(userId)).toMatchObject({ status: 'verified' });
@@ -87,8 +72,7 @@ it('A reminder that keeps failing is parked for all to see, and skipped, the nex
 });
 
 it('A parked reminder whose cause is mended is said once an operator has it tried again', async () => {
-  const userId = await parkedUser();
-  delete service.faults.unitOfWork;
+  const userId = await parkedReminder(service);
   await resolve(userId, { action: 'retry', reference: undefined });
   expect(await untilReminded(userId)).toBe(1);
   expect(await verified(userId)).toMatchObject({ status: 'verified' });

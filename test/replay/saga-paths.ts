@@ -5,6 +5,7 @@ import { DomainError, UnavailableError } from '../../src/domain/errors.ts';
 import { newId } from '../../src/domain/ids.ts';
 import type { ResolutionAction } from '../../src/domain/saga-resolution.ts';
 import { verifyAddressId } from '../../src/domain/user-verification.ts';
+import { createSagaResolutions } from '../../src/sagas/saga-resolutions.ts';
 import { parkedRefund, resolve, untilParked } from '../support/parked.ts';
 import { reconcileNow, terminate } from '../support/reconcile.ts';
 import { anotherPayment, confirmedOrder, requestRefund, unwantedRefundId } from '../support/refunds.ts';
@@ -18,7 +19,7 @@ import {
   untilPending,
   type SagaService,
 } from '../support/saga-service.ts';
-import { changeEmail, createUser, verifyEmail } from '../support/users.ts';
+import { changeEmail, createUser, parkedReminder, verifyEmail } from '../support/users.ts';
 
 /** @returns the workflow id of the run whose history is the path's */
 export type SagaPath = (service: SagaService) => Promise<string>;
@@ -236,6 +237,12 @@ export const sagaPaths: Readonly<Record<string, SagaPath>> = {
     const userId = await createUser(service);
     await eventually(async () => ((await eventTypes(service, userId)).includes(reminderDue) ? true : undefined));
     await verifyEmail(service, userId);
+    return verifyAddressId(userId);
+  },
+  'address-reminder-parked': async (service) => {
+    const userId = await parkedReminder(service);
+    const word = { step: 'remind', action: 'skip', reference: 'ticket 1', resolvedBy: 'ada' } as const;
+    await createSagaResolutions(service.parts).requestForUser({ userId }, word, metadata);
     return verifyAddressId(userId);
   },
   'address-superseded': async (service) => {

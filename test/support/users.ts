@@ -1,6 +1,9 @@
 // Users as their own service would write them: events on the user's stream.
+import { activityInfo } from '@temporalio/activity';
 import type { CatalogueEvent, EventPayload } from '../../src/domain/catalogue.ts';
 import { newId } from '../../src/domain/ids.ts';
+import { verifyAddressId } from '../../src/domain/user-verification.ts';
+import { untilParked } from './parked.ts';
 import { metadata, type SagaService } from './saga-service.ts';
 
 export const email = 'ada@example.com';
@@ -36,6 +39,21 @@ export async function verifyEmail(service: SagaService, userId: string, address 
 }
 
 export const newEmail = 'lovelace@example.com';
+/** A new user whose first reminder fails, until it is parked. Not the second. */
+export async function parkedReminder(service: SagaService): Promise<string> {
+  const userId = await createUser(service);
+  const workflowId = verifyAddressId(userId);
+  service.faults.unitOfWork = async () => {
+    const { activityType, workflowExecution } = activityInfo();
+    if (activityType === 'remindOfVerification' && workflowExecution?.workflowId === workflowId) {
+      throw new Error('no way to say so');
+    }
+  };
+  await untilParked(service, workflowId, 'remind');
+  delete service.faults.unitOfWork;
+  return userId;
+}
+
 /** @returns the id of the event, which is in the id of the saga of the new address */
 export async function changeEmail(service: SagaService, userId: string, to = newEmail, from = email): Promise<string> {
   await append(service, userId, 'user.email_updated', { userId, oldEmail: from, newEmail: to });
