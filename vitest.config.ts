@@ -2,14 +2,14 @@ import { defineConfig } from 'vitest/config';
 
 const minute = 60_000;
 
-/** @param limit for one test; its hooks (a database, a worker) get the same. */
+/** @param limit for one test; its hooks (a database, a worker that bundles its workflows) get twice as long. */
 function project(name: string, limit: number, services: boolean) {
   return {
     test: {
       name,
       include: [`test/${name}/**/*.test.ts`],
       testTimeout: limit,
-      hookTimeout: limit,
+      hookTimeout: 2 * limit,
       // Vitest's own second is too short for a busy machine; whoever waits in vain hits the limit of the test.
       expect: { poll: { timeout: limit } },
       // Threads crash with Temporal's native module.

@@ -11,6 +11,7 @@ import { connectTemporal } from '../../src/platform/temporal-client.ts';
 import { createSagaClient } from '../../src/sagas/saga-client.ts';
 import { createSagaRouter } from '../../src/sagas/saga-router.ts';
 import { createSagaStarts } from '../../src/sagas/saga-starts.ts';
+import { untilCancellationIsTold } from '../support/delivery-books.ts';
 import {
   createHold,
   eventually,
@@ -149,7 +150,7 @@ describe('a cancellation of the order', () => {
     await hold.reached;
     await service.commands.cancel(orderId, 'too late?', 'customer', metadata);
     // The saga knows of it: otherwise the order's stream refuses the confirmation, which is another path.
-    await eventually(async () => ((await cancellationDelivery(orderId)).state === 'done' ? true : undefined));
+    await untilCancellationIsTold(service.parts, orderId);
     hold.release();
     expect(await service.ended(orderId)).toMatchObject({ status: 'cancelled' });
     expect(await service.ledger(orderId)).toEqual({ ...nothingHeld, captures: 1, refunds: 1 });

@@ -14,6 +14,20 @@ export async function queueIsEmpty({ db }: Readonly<{ db: Db }>, milliseconds = 
   }, milliseconds);
 }
 
+/** The saga has been told of the cancellation, which is not to say that it has acted. */
+export async function untilCancellationIsTold({ db }: Readonly<{ db: Db }>, orderId: string): Promise<void> {
+  await eventually(async () => {
+    const row = await db
+      .selectFrom('outbox')
+      .select('state')
+      .where('aggregate_id', '=', orderId)
+      .where('event_type', '=', 'order.cancellation_requested')
+      .where('destination', '=', 'temporal')
+      .executeTakeFirst();
+    return row?.state === 'done' ? true : undefined;
+  });
+}
+
 /**
  * Waits for the last delivery, and then: every stored event has one for each destination of its type, done or dead.
  * @param dead of how many dead letters the test knows

@@ -3,6 +3,7 @@ import { orderSagaId } from '../../src/domain/saga-contract.ts';
 import type { ResolveMessage } from '../../src/domain/saga-resolution.ts';
 import { createSagaResolutions, type ResolutionRequest } from '../../src/sagas/saga-resolutions.ts';
 import { createSagaViews, type SagaView } from '../../src/sagas/saga-view.ts';
+import { untilCancellationIsTold } from './delivery-books.ts';
 import { createHold, eventually, metadata, type SagaService } from './saga-service.ts';
 
 /** Parked after a second; nothing but an operator ends that within a test. */
@@ -19,16 +20,7 @@ async function submitAndCancelWhenCharged(service: SagaService): Promise<string>
   await hold.reached;
   await service.commands.cancel(orderId, 'changed my mind', 'customer', metadata);
   // The saga knows of it: otherwise the order's stream refuses the confirmation, which is another path.
-  await eventually(async () => {
-    const delivery = await service.parts.db
-      .selectFrom('outbox')
-      .select('state')
-      .where('aggregate_id', '=', orderId)
-      .where('event_type', '=', 'order.cancellation_requested')
-      .where('destination', '=', 'temporal')
-      .executeTakeFirst();
-    return delivery?.state === 'done' ? true : undefined;
-  });
+  await untilCancellationIsTold(service.parts, orderId);
   hold.release();
   return orderId;
 }

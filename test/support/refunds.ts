@@ -29,11 +29,22 @@ export async function requestRefund(
   return refundPaymentId(paymentId, refundId);
 }
 
-/** A payment that is not the saga's own, for which the gateway takes the callback whatever became of the order. */
-export async function anotherPayment({ parts: { gateway } }: SagaService, orderId: string): Promise<string> {
-  const of = { key: newId(), tenantId: 'default', orderId, amount: 3000, currency: 'EUR', method: 'pm_pending' };
+/** A payment that is not the saga's own, of an order that may not be there. @returns its id */
+export async function payFor(
+  { parts: { gateway } }: SagaService,
+  {
+    orderId = newId(),
+    amount = 3000,
+    method = 'pm_ok',
+  }: Readonly<{ orderId?: string; amount?: number; method?: string }>,
+): Promise<string> {
+  const of = { key: newId(), tenantId: 'default', orderId, amount, currency: 'EUR', method };
   return (await gateway.capture((await gateway.prepare(of)).paymentId)).paymentId;
 }
+
+/** One for which the gateway takes the callback whatever became of the order. */
+export const anotherPayment = async (service: SagaService, orderId: string): Promise<string> =>
+  await payFor(service, { orderId, method: 'pm_pending' });
 
 /** The refund of money that nobody wanted any more. */
 export const unwantedRefundId = (paymentId: string): string => refundPaymentId(paymentId, 'unwanted');

@@ -103,7 +103,7 @@ export async function startSagaService(options: ServiceOptions = {}): Promise<Sa
     const worker = startWorker(withFaults(parts, faults, goneRuns));
     running.push(worker);
     // Bundling the workflows blocks this process, on a busy machine for longer than a connection may take.
-    await eventually(async () => (worker.isPolling() ? true : undefined), 55_000);
+    await eventually(async () => (worker.isPolling() ? true : undefined), 110_000);
   }
   const commands = createOrderCommands({ repository: parts.repository });
   const queries = createOrderQueries(parts.db);

@@ -13,6 +13,7 @@ import {
   terminate,
   type StuckSteps,
 } from '../../support/reconcile.ts';
+import { payFor } from '../../support/refunds.ts';
 import { createRoleProcesses, type RoleProcesses } from '../../support/role-process.ts';
 import { eventTypes, eventually, metadata, type SagaService } from '../../support/saga-service.ts';
 
@@ -45,20 +46,7 @@ async function lostAt(activity: Parameters<StuckSteps['hold']>[1]): Promise<stri
   return orderId;
 }
 
-async function chargeWithoutOrder(): Promise<string> {
-  const { gateway } = service.parts;
-  const request = {
-    key: newId(),
-    tenantId: 'default',
-    orderId: newId(),
-    amount: 700,
-    currency: 'EUR',
-    method: 'pm_ok',
-  };
-  const { paymentId } = await gateway.prepare(request);
-  await gateway.capture(paymentId);
-  return paymentId;
-}
+const chargeWithoutOrder = async (): Promise<string> => await payFor(service, { amount: 700 });
 
 const repair = async () => await reconcileNow(service, { repair: true });
 

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { newId } from '../../../src/domain/ids.ts';
 import { orderSagaId, refundOrderId } from '../../../src/domain/saga-contract.ts';
 import { booksOf, expectBooksToBalance, runsOf } from '../../support/books.ts';
+import { untilCancellationIsTold } from '../../support/delivery-books.ts';
 import type { HoldPoint } from '../../support/hold-points.ts';
 import { createHolds, type Holds } from '../../support/holds.ts';
 import { createRoleProcesses, type RoleProcesses } from '../../support/role-process.ts';
@@ -36,20 +37,6 @@ afterAll(async () => {
 const cancel = async (orderId: string, reason = 'changed my mind'): Promise<unknown> =>
   await service.commands.cancel(orderId, reason, 'customer', metadata);
 
-/** The saga has been told, which is not to say that it has acted. */
-async function cancellationDelivered(orderId: string): Promise<void> {
-  await eventually(async () => {
-    const row = await service.parts.db
-      .selectFrom('outbox')
-      .select('state')
-      .where('aggregate_id', '=', orderId)
-      .where('event_type', '=', 'order.cancellation_requested')
-      .where('destination', '=', 'temporal')
-      .executeTakeFirst();
-    return row?.state === 'done' ? true : undefined;
-  });
-}
-
 async function heldAt(point: HoldPoint, paymentMethod = 'pm_ok'): Promise<string> {
   const orderId = newId();
   holds.hold(orderSagaId(orderId), point);
@@ -80,7 +67,7 @@ describe('an order that is cancelled before any worker has seen it', () => {
   it('ends cancelled and has never reserved anything', async () => {
     const orderId = await service.submit();
     await cancel(orderId);
-    await cancellationDelivered(orderId);
+    await untilCancellationIsTold(service.parts, orderId);
     const worker = await roles.start('worker');
     await expectCancelled(orderId, { moved: 0, reservation: null });
     expect(await stepsOf(service, orderId)).toEqual({ end: 'done' });
@@ -106,7 +93,7 @@ describe('an order that is cancelled while its saga', () => {
   it.each(stages)('%s (%s) ends cancelled, with nothing held and all money back', async (_stage, point, moved) => {
     const orderId = await heldAt(point);
     await cancel(orderId);
-    await cancellationDelivered(orderId);
+    await untilCancellationIsTold(service.parts, orderId);
     holds.release(orderSagaId(orderId), point);
     await expectCancelled(orderId, { moved, reservation: 'released' });
     expect(await eventTypes(service, orderId)).not.toContain('order.confirmed');
@@ -150,7 +137,7 @@ describe('an order that is cancelled while its saga', () => {
   it('charges a payment that is then declined ends cancelled: it was asked to before it failed', async () => {
     const orderId = await heldAt('before:capture', 'pm_declined');
     await cancel(orderId);
-    await cancellationDelivered(orderId);
+    await untilCancellationIsTold(service.parts, orderId);
     holds.release(orderSagaId(orderId), 'before:capture');
     await expectCancelled(orderId, { moved: 0, reservation: 'released' });
   });
@@ -158,7 +145,7 @@ describe('an order that is cancelled while its saga', () => {
   it('already undoes a declined order ends cancelled', async () => {
     const orderId = await heldAt('begin:releaseInventory', 'pm_declined');
     await cancel(orderId);
-    await cancellationDelivered(orderId);
+    await untilCancellationIsTold(service.parts, orderId);
     holds.release(orderSagaId(orderId), 'begin:releaseInventory');
     await expectCancelled(orderId, { moved: 0, reservation: 'released' });
   });
@@ -170,7 +157,7 @@ describe('an order that is cancelled while its saga', () => {
     await service.submit({ orderId });
     await holds.reached(workflowId, 'before:capture');
     await cancel(orderId);
-    await cancellationDelivered(orderId);
+    await untilCancellationIsTold(service.parts, orderId);
     holds.release(workflowId, 'before:capture');
     await holds.reached(workflowId, 'after:refund');
     await cancel(orderId, 'really');
@@ -182,7 +169,7 @@ describe('an order that is cancelled while its saga', () => {
   it('runs, twice at the same moment, is cancelled once', async () => {
     const orderId = await heldAt('before:capture');
     await Promise.all([cancel(orderId, 'one'), cancel(orderId, 'one')]);
-    await cancellationDelivered(orderId);
+    await untilCancellationIsTold(service.parts, orderId);
     holds.release(orderSagaId(orderId), 'before:capture');
     await expectCancelled(orderId, { moved: 1, reservation: 'released', reason: 'one' });
     const types = await eventTypes(service, orderId);
@@ -203,7 +190,7 @@ describe('cancel against confirm', () => {
   it('goes to the confirmation that was appended first, and the refund then cancels the order', async () => {
     const orderId = await heldAt('committed:confirmOrder');
     await cancel(orderId);
-    await cancellationDelivered(orderId);
+    await untilCancellationIsTold(service.parts, orderId);
     holds.release(orderSagaId(orderId), 'committed:confirmOrder');
     await expectCancelled(orderId, { moved: 1, reservation: 'released' });
     expect((await eventTypes(service, orderId)).slice(2)).toEqual([

@@ -21,33 +21,47 @@ async function counts(): Promise<Readonly<{ leased: number; done: number }>> {
   return rows[0] ?? { leased: -1, done: -1 };
 }
 
-it('a relay in front of a slow handler holds as many of 50,000 deliveries as it may have under way', async () => {
-  let underWay = 0;
-  let most = 0;
-  let waiting: (() => void)[] = [];
-  const test = createTestRelay(log, {
-    concurrency,
-    async deliver() {
-      underWay += 1;
-      most = Math.max(most, underWay);
-      await new Promise<void>((resolve) => waiting.push(resolve));
-      underWay -= 1;
-    },
-  });
-  test.relay.start();
-  for (let round = 0; round < 20; round += 1) {
-    await eventually(async () => await Promise.resolve(waiting.length === concurrency ? true : undefined));
-    for (let n = 0; n < 10; n += 1) test.wakeUp.poke();
-    // While they are under way nothing more is claimed, however often the relay is woken.
-    expect(await counts()).toEqual({ leased: concurrency, done: round * concurrency });
-    const taken = waiting;
-    waiting = [];
-    for (const finish of taken) finish();
-  }
-  await eventually(async () => await Promise.resolve(waiting.length === concurrency ? true : undefined));
-  const stopping = test.stop();
-  for (const finish of waiting) finish();
-  await stopping;
-  expect(most).toBe(concurrency);
-  expect(await counts()).toEqual({ leased: 0, done: 21 * concurrency });
-});
+/** Of claims beside a backlog, each of which a busy machine may take seconds for. */
+const rounds = 10;
+const roundMilliseconds = 60_000;
+
+it(
+  'a relay in front of a slow handler holds as many of 50,000 deliveries as it may have under way',
+  { timeout: 3 * roundMilliseconds },
+  async () => {
+    let underWay = 0;
+    let most = 0;
+    let waiting: (() => void)[] = [];
+    const test = createTestRelay(log, {
+      concurrency,
+      async deliver() {
+        underWay += 1;
+        most = Math.max(most, underWay);
+        await new Promise<void>((resolve) => waiting.push(resolve));
+        underWay -= 1;
+      },
+    });
+    test.relay.start();
+    for (let round = 0; round < rounds; round += 1) {
+      await eventually(
+        async () => await Promise.resolve(waiting.length === concurrency ? true : undefined),
+        roundMilliseconds,
+      );
+      for (let n = 0; n < 10; n += 1) test.wakeUp.poke();
+      // While they are under way nothing more is claimed, however often the relay is woken.
+      expect(await counts()).toEqual({ leased: concurrency, done: round * concurrency });
+      const taken = waiting;
+      waiting = [];
+      for (const finish of taken) finish();
+    }
+    await eventually(
+      async () => await Promise.resolve(waiting.length === concurrency ? true : undefined),
+      roundMilliseconds,
+    );
+    const stopping = test.stop();
+    for (const finish of waiting) finish();
+    await stopping;
+    expect(most).toBe(concurrency);
+    expect(await counts()).toEqual({ leased: 0, done: (rounds + 1) * concurrency });
+  },
+);

@@ -6,6 +6,7 @@ import { orderSagaId, reservationSeconds } from '../../../src/domain/saga-contra
 import { reserveStock } from '../../../src/inventory/reservations.ts';
 import { booksOf } from '../../support/books.ts';
 import { closed, reconcileNow, said, startBusyService, terminate, type Reconciled } from '../../support/reconcile.ts';
+import { payFor as anyPayment } from '../../support/refunds.ts';
 import { callback, eventTypes, eventually, metadata, type SagaService } from '../../support/saga-service.ts';
 
 let service: SagaService;
@@ -28,13 +29,8 @@ async function ended(paymentMethod = 'pm_ok'): Promise<string> {
 }
 
 /** As if a capture had come from somewhere else. */
-async function payFor(orderId: string, method = 'pm_ok'): Promise<string> {
-  const { gateway } = service.parts;
-  const request = { key: newId(), tenantId: 'default', orderId, amount: 3000, currency: 'EUR', method };
-  const { paymentId } = await gateway.prepare(request);
-  await gateway.capture(paymentId);
-  return paymentId;
-}
+const payFor = async (orderId: string, method?: string): Promise<string> =>
+  await anyPayment(service, { orderId, ...(method === undefined ? {} : { method }) });
 
 const statusOf = async (paymentId: string): Promise<string | undefined> =>
   (await service.parts.gateway.get(paymentId))?.status;

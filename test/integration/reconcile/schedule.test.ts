@@ -1,7 +1,6 @@
 // The schedule that runs reconcile: made by workers, once; its runs show what they have found.
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { newId } from '../../../src/domain/ids.ts';
 import {
   ensureReconcileSchedule,
   keepReconcileSchedule,
@@ -10,6 +9,7 @@ import {
 import { readSettings } from '../../../src/platform/config.ts';
 import { createParts } from '../../../src/processes/parts.ts';
 import { startBusyService } from '../../support/reconcile.ts';
+import { payFor } from '../../support/refunds.ts';
 import { services } from '../../support/services.ts';
 import { eventually, type SagaService } from '../../support/saga-service.ts';
 import { startTcpProxy } from '../../support/tcp-proxy.ts';
@@ -76,16 +76,7 @@ describe('the schedule of reconcile', () => {
     await schedule().pause();
     await eventually(async () => ((await schedule().describe()).info.runningActions.length === 0 ? true : undefined));
     const { db, gateway } = service.parts;
-    const request = {
-      key: newId(),
-      tenantId: 'default',
-      orderId: newId(),
-      amount: 700,
-      currency: 'EUR',
-      method: 'pm_ok',
-    };
-    const { paymentId } = await gateway.prepare(request);
-    await gateway.capture(paymentId);
+    const paymentId = await payFor(service, { amount: 700 });
     await sql`update payments set updated_at = now() - interval '2 minutes' where payment_id = ${paymentId}`.execute(
       db,
     );
