@@ -35,10 +35,8 @@ export type Direction = Readonly<{
 const generalParts = ['src/event-store/**', 'src/outbox/**', 'src/bus/**', 'src/jobs/**', 'workflows/saga*.ts'];
 
 const orderParts = [
-  ...[
-    ...['orders', 'payments', 'inventory', 'fulfilment', 'users', 'sagas'],
-    ...['handlers', 'integration', 'webhooks', 'http', 'reconcile', 'mail'],
-  ].map((name) => `src/${name}/**`),
+  ...['orders', 'payments', 'inventory', 'fulfilment', 'users', 'sagas'].map((name) => `src/${name}/**`),
+  ...['handlers', 'integration', 'webhooks', 'http', 'reconcile', 'mail'].map((name) => `src/${name}/**`),
   ...['order*', 'user*', 'saga-contract', 'catalogue', 'job-catalogue', 'payment*', 'inventory*'].map(
     (name) => `src/domain/${name}.ts`,
   ),
