@@ -62,7 +62,8 @@ describe('an order that can be fulfilled', () => {
     const completed = (await service.parts.store.getEvents(paymentId)).find(
       (event) => event.eventType === 'payment.completed',
     );
-    expect(inbox.filter((row) => row.event_id === completed?.eventId)).toHaveLength(1);
+    const handled = inbox.filter((row) => row.event_id === completed?.eventId).map((row) => row.handler_name);
+    expect(handled.filter((name) => name === 'orders.record-payment')).toHaveLength(1);
   });
 
   it('carries the correlation id of the command through every event that the saga writes', async () => {
