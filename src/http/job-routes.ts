@@ -6,25 +6,17 @@ import { listJobs, retryDeadJobs, type JobCursor } from '../jobs/job-admin.ts';
 import type { Db } from '../platform/database.ts';
 import type { Idempotent } from './idempotency/idempotent.ts';
 import { jsonAnswer } from './protocol/answer.ts';
-import { countOf, parse } from './protocol/fields.ts';
+import { countOf, encodeNext, nextOf, parse } from './protocol/fields.ts';
 import { HttpError } from './protocol/problems.ts';
 import { pathPart, serve } from './protocol/routes.ts';
 
 const instant = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?[+-]\d\d(?::\d\d)?$/;
 const cursorSchema = z.object({ createdOn: z.string().regex(instant), id: z.string().refine(isId) });
-const cursor = z.string().transform((given, context): JobCursor => {
-  try {
-    return cursorSchema.parse(JSON.parse(Buffer.from(given, 'base64url').toString()));
-  } catch {
-    context.addIssue({ code: 'custom', message: 'must be the `next` of an earlier answer' });
-    return z.NEVER;
-  }
-});
 const listSchema = z.strictObject({
   state: z.enum(['pending', 'dead']).default('dead'),
   name: z.string().optional(),
   limit: countOf(200, 50),
-  after: cursor.optional(),
+  after: nextOf<JobCursor>(cursorSchema).optional(),
 });
 
 /** `jobNames`: of all that there are. */
@@ -38,8 +30,7 @@ export function createJobRouter({ db, idempotent, jobNames }: JobRouterDeps): Ro
       const { name, ...filter } = parse(listSchema, request.query);
       const names = name === undefined ? jobNames : [knownName(jobNames, name)];
       const { jobs, next } = await listJobs(db, { ...filter, names, tenantId });
-      const encoded = next === undefined ? null : Buffer.from(JSON.stringify(next)).toString('base64url');
-      return jsonAnswer(200, { jobs, next: encoded });
+      return jsonAnswer(200, { jobs, next: encodeNext(next) });
     },
   });
 

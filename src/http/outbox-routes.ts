@@ -9,24 +9,16 @@ import { endpointIdOf } from '../webhooks/destination.ts';
 import type { WebhookEndpoints } from '../webhooks/webhook-endpoints.ts';
 import type { Idempotent } from './idempotency/idempotent.ts';
 import { jsonAnswer, type Answer } from './protocol/answer.ts';
-import { countOf, parse, pathSafeId } from './protocol/fields.ts';
+import { countOf, encodeNext, nextOf, parse, pathSafeId } from './protocol/fields.ts';
 import { HttpError } from './protocol/problems.ts';
 import { pathPart, serve, type Exchange } from './protocol/routes.ts';
 
 const cursorSchema = z.object({ position: z.string().refine(isPosition), destination: pathSafeId });
-const cursor = z.string().transform((given, context): DeliveryCursor => {
-  try {
-    return cursorSchema.parse(JSON.parse(Buffer.from(given, 'base64url').toString()));
-  } catch {
-    context.addIssue({ code: 'custom', message: 'must be the `next` of an earlier answer' });
-    return z.NEVER;
-  }
-});
 const listSchema = z.strictObject({
   state: z.enum(['pending', 'dead']).default('dead'),
   destination: pathSafeId.optional(),
   limit: countOf(200, 50),
-  after: cursor.optional(),
+  after: nextOf<DeliveryCursor>(cursorSchema).optional(),
 });
 const destinationSchema = z.object({ destination: pathSafeId });
 
@@ -55,8 +47,7 @@ export function createOutboxRouter(deps: OutboxRouterDeps): Router {
     get: async ({ request, metadata }) => {
       const filter = parse(listSchema, request.query);
       const { deliveries, next } = await listDeliveries(db, { ...filter, blocking, tenantId: metadata.tenantId });
-      const encoded = next === undefined ? null : Buffer.from(JSON.stringify(next)).toString('base64url');
-      return jsonAnswer(200, { deliveries, next: encoded });
+      return jsonAnswer(200, { deliveries, next: encodeNext(next) });
     },
   });
 

@@ -6,17 +6,10 @@ import { refundOrderId } from '../../src/domain/saga-contract.ts';
 import { createRefundJob } from '../../src/handlers/refund-job.ts';
 import { loadOrder } from '../../src/orders/order-repository.ts';
 import { createSagaStarts } from '../../src/sagas/saga-starts.ts';
-import { parksAtOnce, resolve, sagaView, untilParked } from '../support/parked.ts';
+import { parksAtOnce, resolve, sagaView, submitAndCancelWhenCharged, untilParked } from '../support/parked.ts';
 import { closed, reconcileNow, said } from '../support/reconcile.ts';
 import { confirmedOrder, requestRefund } from '../support/refunds.ts';
-import {
-  createHold,
-  eventTypes,
-  eventually,
-  metadata,
-  startSagaService,
-  type SagaService,
-} from '../support/saga-service.ts';
+import { eventTypes, eventually, metadata, startSagaService, type SagaService } from '../support/saga-service.ts';
 
 let service: SagaService;
 beforeAll(async () => {
@@ -104,15 +97,7 @@ describe('a cancellation that goes its way leaves the job nothing to do', () => 
   });
 
   it('of an order that was charged and not confirmed', async () => {
-    const hold = createHold();
-    service.faults.afterCapture = async () => {
-      delete service.faults.afterCapture;
-      await hold.wait();
-    };
-    const orderId = await service.submit();
-    await hold.reached;
-    await service.commands.cancel(orderId, 'too dear', 'customer', metadata);
-    hold.release();
+    const orderId = await submitAndCancelWhenCharged(service);
     await service.ended(orderId);
     await expectNothingDue(orderId, 1);
   });

@@ -11,7 +11,7 @@ import { connectTemporal } from '../../src/platform/temporal-client.ts';
 import { createSagaClient } from '../../src/sagas/saga-client.ts';
 import { createSagaRouter } from '../../src/sagas/saga-router.ts';
 import { createSagaStarts } from '../../src/sagas/saga-starts.ts';
-import { untilCancellationIsTold } from '../support/delivery-books.ts';
+import { submitAndCancelWhenCharged } from '../support/parked.ts';
 import {
   createHold,
   eventually,
@@ -141,17 +141,7 @@ describe('a cancellation in Temporal', () => {
 
 describe('a cancellation of the order', () => {
   it('after the charge refunds it once, and then releases the stock', async () => {
-    const hold = createHold();
-    service.faults.afterCapture = async () => {
-      delete service.faults.afterCapture;
-      await hold.wait();
-    };
-    const orderId = await service.submit();
-    await hold.reached;
-    await service.commands.cancel(orderId, 'too late?', 'customer', metadata);
-    // The saga knows of it: otherwise the order's stream refuses the confirmation, which is another path.
-    await untilCancellationIsTold(service.parts, orderId);
-    hold.release();
+    const orderId = await submitAndCancelWhenCharged(service);
     expect(await service.ended(orderId)).toMatchObject({ status: 'cancelled' });
     expect(await service.ledger(orderId)).toEqual({ ...nothingHeld, captures: 1, refunds: 1 });
     expect(await stepsOf(service, orderId)).toEqual({ reserve: 'undone', charge: 'undone', end: 'done' });

@@ -10,7 +10,7 @@ import { createHold, eventually, metadata, type SagaService } from './saga-servi
 export const parksAtOnce = { PARK_AFTER_SECONDS: '1', PARKED_RETRY_SECONDS: '3600' };
 
 /** An order that was charged, and then cancelled before it could be confirmed. */
-async function submitAndCancelWhenCharged(service: SagaService): Promise<string> {
+export async function submitAndCancelWhenCharged(service: SagaService): Promise<string> {
   const hold = createHold();
   service.faults.afterCapture = async () => {
     delete service.faults.afterCapture;

@@ -27,6 +27,21 @@ export const countOf = (most: number, otherwise: number) =>
     .refine((count) => count >= 1 && count <= most, `must be a whole number from 1 to ${most}`)
     .default(otherwise);
 
+/** What `encodeNext` made of a cursor, for a page after the first. */
+export const nextOf = <T>(schema: z.ZodType<T>) =>
+  z.string().transform((given, context): T => {
+    try {
+      return schema.parse(JSON.parse(Buffer.from(given, 'base64url').toString()));
+    } catch {
+      context.addIssue({ code: 'custom', message: 'must be the `next` of an earlier answer' });
+      return z.NEVER;
+    }
+  });
+
+/** Opaque to clients; null where there is no further page. */
+export const encodeNext = (cursor: unknown): string | null =>
+  cursor === undefined ? null : Buffer.from(JSON.stringify(cursor)).toString('base64url');
+
 /** @throws HttpError 400 that names every field that is wrong, unknown ones too where the schema is strict */
 export function parse<T>(schema: z.ZodType<T>, input: unknown): T {
   const parsed = schema.safeParse(input, { error: messageOf });
