@@ -1,4 +1,5 @@
 // The service's main job, through HTTP alone, on real processes: role `all`, and the roles apart, without and with Redis.
+import { HTTP, type CloudEvent } from 'cloudevents';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   createHttpClient,
@@ -13,6 +14,7 @@ import { eventually, startSagaService, testWebhookSecret, type SagaService } fro
 import { subjectsTo } from '../support/mail-folder.ts';
 import { scrape } from '../support/metrics.ts';
 import { services } from '../support/services.ts';
+import { startWebhookReceiver, verified } from '../support/webhook-receiver.ts';
 
 type Product = Readonly<{ onHand: number; reserved: number; available: number }>;
 type Payments = Readonly<{
@@ -50,6 +52,8 @@ describe.each(layouts)('$name', ({ roles: wanted, redis: withRedis }) => {
   let client: HttpClient;
   const urls = new Map<Role, string>();
 
+  const apiUrl = (): string => urls.get('api') ?? urls.get('all') ?? '';
+
   beforeAll(async () => {
     redis = withRedis ? await startRedis() : undefined;
     // Gives the database and the settings; nothing of it serves, and no test below looks into it.
@@ -58,9 +62,9 @@ describe.each(layouts)('$name', ({ roles: wanted, redis: withRedis }) => {
       relay: false,
       environment: redis === undefined ? {} : { REDIS_URL: redis.url },
     });
-    roles = createRoleProcesses(service.environment);
+    roles = createRoleProcesses({ ...service.environment, WEBHOOKS_ALLOW_PRIVATE: 'true' });
     for (const role of wanted) urls.set(role, (await roles.start(role)).url);
-    client = createHttpClient(urls.get('api') ?? urls.get('all') ?? '');
+    client = createHttpClient(apiUrl());
   });
   afterAll(async () => {
     await roles.stop();
@@ -214,6 +218,31 @@ describe.each(layouts)('$name', ({ roles: wanted, redis: withRedis }) => {
       }, 90_000);
     },
   );
+
+  it('tells a registered receiver of an order, once, by signed CloudEvents', { timeout: 60_000 }, async () => {
+    const receiver = await startWebhookReceiver();
+    try {
+      const events = ['order.submitted', 'order.confirmed'];
+      const { body } = await client.post('/webhook-endpoints', { url: receiver.url, events });
+      const { id, secret } = body as { id: string; secret: string };
+      const orderId = await createOrder(client, { customerId: 'ada' });
+      await submit(orderId);
+      await eventually(async () => await Promise.resolve(receiver.received.length >= 2 ? true : undefined), 30_000);
+      const told = receiver.received.map((received) => {
+        verified(secret, received);
+        return HTTP.toEvent({ headers: received.headers, body: received.body }) as CloudEvent<{ orderId: string }>;
+      });
+      expect(told.map(({ type, data }) => [type, data?.orderId])).toEqual([
+        ['com.athyper.order.submitted.v1', orderId],
+        ['com.athyper.order.confirmed.v1', orderId],
+      ]);
+      expect(receiver.ids()).toEqual(told.map((event) => event.id));
+      const deleted = await fetch(`${apiUrl()}/webhook-endpoints/${id}`, { method: 'DELETE' });
+      expect(deleted.status).toBe(204);
+    } finally {
+      await receiver.close();
+    }
+  });
 
   it('counts what it did, in every process', async () => {
     const found = await Promise.all([...urls.values()].map(scrape));

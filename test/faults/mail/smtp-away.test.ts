@@ -84,24 +84,24 @@ async function orderOf(name: string): Promise<void> {
   expect(await service.order(orderId)).toMatchObject({ status: 'confirmed' });
 }
 
-it('while the SMTP server refuses connections, and then is silent, orders are paid and shipped; then each mail arrives once', async () => {
+it('for a minute the SMTP server refuses connections, then is silent: orders are paid and shipped; then each mail arrives once', async () => {
   await given({ worker: true });
-  await service.stock(100);
+  await service.stock(1000);
   const port = await findFreePort();
   const relay = await startRelay(`smtp://127.0.0.1:${port}`);
 
   const away = performance.now();
   let orders = 0;
-  while (performance.now() - away < 10_000) await orderOf(`refused-${(orders += 1)}`);
+  while (performance.now() - away < 30_000) await orderOf(`refused-${(orders += 1)}`);
   const silent = await startSilentServer('greeting', port);
   const quiet = performance.now();
   await dueNow(service.parts);
   await silent.asked;
-  while (performance.now() - quiet < 12_000) {
+  while (performance.now() - quiet < 30_000) {
     await dueNow(service.parts);
     await orderOf(`silent-${(orders += 1)}`);
   }
-  expect(performance.now() - away).toBeGreaterThan(20_000);
+  expect(performance.now() - away).toBeGreaterThanOrEqual(60_000);
   const waiting = await mailJobs();
   expect(waiting).toHaveLength(2 * orders);
   expect(waiting.filter(({ state }) => !['created', 'retry', 'active'].includes(state))).toEqual([]);
