@@ -1,10 +1,9 @@
 // The SMTP server away, or the relay that sends mail killed with -9: no mail is lost, nothing else waits for it.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { simpleParser } from 'mailparser';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import { findFreePort } from '../../../src/embedded/children/free-port.ts';
 import { createUserCommands } from '../../../src/users/user-commands.ts';
 import { createUserRepository } from '../../../src/users/user-repository.ts';
@@ -17,23 +16,18 @@ import { startSmtpServer, type TestSmtpServer } from '../../support/smtp-server.
 
 let service: SagaService;
 let roles: RoleProcesses;
-let folder: string;
 const cleanUp: (() => Promise<void>)[] = [];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'athyper-sagas-mail-'));
-});
 afterEach(async () => {
   await roles.stop();
   for (const clean of cleanUp.toReversed()) await clean();
   cleanUp.length = 0;
   await service.stop();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 async function given(options: Readonly<{ worker: boolean }>): Promise<void> {
   service = await startSagaService({ ...options, relay: false });
-  roles = createRoleProcesses({ ...service.environment, MAIL_FROM: 'shop@lamps.example', DATA_DIR: folder });
+  roles = createRoleProcesses({ ...service.environment, MAIL_FROM: 'shop@lamps.example' });
 }
 
 const startRelay = async (smtpUrl: string): Promise<RoleProcess> => await roles.start('relay', { SMTP_URL: smtpUrl });
@@ -134,7 +128,7 @@ it('a relay killed between a mail and the server’s answer: the next one sends 
 
 it('a relay killed while it writes mails to files: each file is whole, and in the end each mail is one', async () => {
   await given({ worker: false });
-  const mailFolder = join(folder, 'mail');
+  const mailFolder = join(roles.dataDir, 'mail');
   const files = (): readonly string[] => {
     try {
       return readdirSync(mailFolder).filter((name) => name.endsWith('.eml'));
