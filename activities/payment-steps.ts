@@ -163,11 +163,12 @@ export function createPaymentSteps(deps: PaymentStepDeps): PaymentSteps {
           }
           const { paymentId, orderId } = prepared;
           const payment = await gateway.cancel(paymentId);
+          // First, by itself: should the refund get stuck, what an operator decides is about money that is known of.
+          await unitOfWork(async (unit) => await tellCallback(unit, step.context, payment));
           const key = `${chargeKey(step.workflowId)}:undo`;
           const amount = await giveBackRest(gateway, payment, key);
           await unitOfWork(async (unit) => {
             const undone = { paymentId, orderId, reason: input.reason };
-            await tellCallback(unit, step.context, payment);
             if (payment.status === 'voided') await appendOnce(deps, unit, step.context, 'payment.voided', undone);
             if (amount > 0) await appendOnce(deps, unit, step.context, 'payment.refunded', { ...undone, amount });
             await step.record(unit.tx, 'undone');

@@ -1,5 +1,6 @@
 // The goods of a confirmed order leave, once; of one that is not to be fulfilled any more they stay.
 import type { CatalogueEvent } from '../domain/catalogue.ts';
+import { UnavailableError } from '../domain/errors.ts';
 import type { EventMetadata, StoredEvent } from '../domain/event.ts';
 import { commandContext } from '../domain/ids.ts';
 import type { JobData } from '../domain/job-catalogue.ts';
@@ -7,6 +8,7 @@ import type { OrderState } from '../domain/order-state.ts';
 import type { EventStore } from '../event-store/event-store.ts';
 import type { FulfilmentService } from '../fulfilment/fulfilment-service.ts';
 import { loadOrder, type EventSourcedOrderRepository } from '../orders/order-repository.ts';
+import { refundEventId } from '../payments/available-for-refund.ts';
 import type { Logger } from '../platform/logger.ts';
 
 export type CreateShipmentJobDeps = Readonly<{
@@ -22,7 +24,7 @@ type CreateShipmentJob = Readonly<{ data: JobData<'create-shipment'>; metadata: 
  * The order is looked up, since it may have changed since its confirmation. A cancellation that is asked for after this
  * look does not stop the goods: money and stock go back all the same, and the parcel has to be got back by people. Ended
  * at any point, the job is run again, and the key makes a second call harmless.
- * @throws UnavailableError: the job is tried again
+ * @throws UnavailableError: the job is tried again, also where a refund that would put the goods back has no answer yet
  */
 export const createShipmentJob =
   ({ store, orderRepository, fulfilmentService, logger }: CreateShipmentJobDeps) =>
@@ -47,10 +49,15 @@ async function reasonToKeep(
   if (cancellation !== undefined) return 'its cancellation was asked for';
   const restocking = refunds.filter(({ restock }) => restock);
   if (restocking.length === 0) return undefined;
-  // What the gateway has refused puts no goods back. One that has no answer yet counts as if it had worked.
+  // What the gateway has refused puts no goods back.
   const payment = (await store.getEvents(paymentId)) as readonly StoredEvent<CatalogueEvent>[];
   const refused = new Set(
     payment.map((event) => (event.eventType === 'payment.refund_failed' ? event.payload.refundId : undefined)),
   );
-  return restocking.every(({ refundId }) => refused.has(refundId)) ? undefined : 'its goods go back to the stock';
+  const worked = new Set(payment.map(({ eventId }) => eventId));
+  const open = restocking.filter(({ refundId }) => !refused.has(refundId));
+  if (open.some(({ refundId }) => worked.has(refundEventId(paymentId, refundId))))
+    return 'its goods go back to the stock';
+  if (open.length > 0) throw new UnavailableError('a refund that puts the goods back has no answer yet');
+  return undefined;
 }

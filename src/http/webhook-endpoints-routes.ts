@@ -62,6 +62,7 @@ export function createWebhookEndpointsRouter(
       const wanted = parse(newEndpoint, bodyOf(request));
       const url = allowedUrl(guard, wanted.url);
       const id = attempt === undefined ? newId() : idOfAttempt(attempt);
+      mustHaveRoom(await endpoints.list(tenantId), id);
       const created = { id, url, events: wanted.events, secret: wanted.secret ?? newSecret() };
       const kept = await endpoints.create(tenantId, created);
       const view = viewOf(found(await endpoints.find(tenantId, id), id));
@@ -101,6 +102,16 @@ export function createWebhookEndpointsRouter(
     }),
   });
   return router;
+}
+
+/** Each event is written once for each that wants it, in one transaction; and hanging ones take places of others. */
+const mostEndpoints = 50;
+
+/** @param id of the one that is to be made; one that is there already takes no room. Two at once may both get the last. */
+function mustHaveRoom(there: readonly WebhookEndpoint[], id: string): void {
+  if (there.length < mostEndpoints || there.some((endpoint) => endpoint.id === id)) return;
+  const detail = `there are ${there.length} endpoints; ${mostEndpoints} is the most for a tenant`;
+  throw new HttpError({ status: 409, code: 'too-many-endpoints', detail });
 }
 
 function allowedUrl(guard: AddressGuard, given: string): string {

@@ -22,6 +22,7 @@ export async function installJobs({ databaseUrl, names, logger }: InstallJobsOpt
     onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection was lost'),
     // An index over many jobs takes long, and somebody is watching.
     longestSilenceMilliseconds: 0,
+    longestTransactionSeconds: 0,
   });
   try {
     // A lock of the session, without a transaction: none is open while indexes are built.

@@ -21,11 +21,12 @@ const day = 86_400;
  */
 export const mostFaults = 25;
 const longestDelaySeconds = 900;
+/** More than faults ever use: what is handed back, or was under way when its process died, is never the last either. */
+export const mostAttempts = 2 * mostFaults;
 
 const forever = 3_650 * day;
 const queueSettings: Omit<Queue, 'name'> = {
-  // One more than faults ever use, so that an attempt that is given back is never the last.
-  retryLimit: mostFaults,
+  retryLimit: mostAttempts,
   retryDelay: 1,
   retryBackoff: true,
   retryDelayMax: longestDelaySeconds,
@@ -55,6 +56,7 @@ export function createJobStore({ pool, logger }: Readonly<{ pool: Pool; logger: 
     bamIntervalSeconds: 10,
     // Parts of pg-boss that are not used.
     schedule: false,
+    reindex: false,
     flowIntervalSeconds: 3_600,
     registerInstance: false,
     openTelemetry: { enabled: false },

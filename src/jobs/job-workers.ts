@@ -94,7 +94,10 @@ async function untilInstalled(store: JobStore, logger: Logger, signal: AbortSign
   }
 }
 
-/** One at a time. After a job it asks for the next one at once. */
+/**
+ * One at a time. After a job that is over it asks for the next one at once. After one that comes again it waits for its
+ * next poll: where the other side is away, thousands that wait for it would ask it without a pause.
+ */
 async function work(store: JobStore, name: string, run: JobRunner): Promise<void> {
   const options = {
     batchSize: 1,
@@ -103,11 +106,9 @@ async function work(store: JobStore, name: string, run: JobRunner): Promise<void
     pollingIntervalSeconds: pollSeconds,
   } as const;
   const id: string = await store.work<object, unknown, typeof options>(name, options, async (jobs) => {
-    try {
-      return await Promise.all(jobs.map(run));
-    } finally {
-      store.notifyWorker(id);
-    }
+    const results = await Promise.all(jobs.map(run));
+    if (results.every(({ status }) => status !== 'failed')) store.notifyWorker(id);
+    return results;
   });
 }
 

@@ -6,7 +6,7 @@ import type { EventMetadata } from '../domain/event.ts';
 import { isDatabaseUnavailable, type Tx } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
 import type { JobCatalogue, JobDataOf, JobNameOf } from './job-queue.ts';
-import { mostFaults, type JobStore } from './job-store.ts';
+import { mostAttempts, mostFaults, type JobStore } from './job-store.ts';
 
 /** Repeating cannot help: a dead letter at once. */
 export class PermanentJobError extends Error {
@@ -130,7 +130,7 @@ function outcomeOf(error: unknown, job: JobWithMetadata): JobOutcome {
 }
 
 /** This one included: what was given back has raised the limit. */
-const faultsOf = (job: JobWithMetadata): number => job.retryCount + 1 - (job.retryLimit - mostFaults);
+const faultsOf = (job: JobWithMetadata): number => job.retryCount + 1 - (job.retryLimit - mostAttempts);
 
 /** Ours only while no other attempt has begun and this one is not over. */
 const held = ({ id, retryCount }: JobWithMetadata) => ({ id, retryCount });

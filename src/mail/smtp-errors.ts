@@ -50,8 +50,10 @@ function isOurs(error: NodemailerError): boolean {
 const mayHaveGone = ({ code, originalCode, responseCode, timeoutType = 'SOCKET_TIMEOUT' }: NodemailerError): boolean =>
   responseCode === undefined && originalCode !== 'ECONNREFUSED' && code !== 'EDNS' && timeoutType === 'SOCKET_TIMEOUT';
 
+/** Servers name other forms of it as well: what an alias stands for, or the local part alone. */
 function withoutAddress(text: string, address: string): string {
-  return text.replaceAll(/[^\s<>,;:()"]+@[^\s<>,;:()"]+/g, (found) =>
-    found.toLowerCase() === address.toLowerCase() ? maskAddress(address) : found,
-  );
+  const local = address.slice(0, address.lastIndexOf('@')).toLowerCase();
+  return text
+    .replaceAll(/[^\s<>,;:()"]+@[^\s<>,;:()"]+/g, (found) => maskAddress(found.toLowerCase()))
+    .replaceAll(/[^\s<>,;:()"'@…]+/g, (word) => (word.toLowerCase() === local ? `${word.charAt(0)}…` : word));
 }

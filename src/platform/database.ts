@@ -21,6 +21,8 @@ export type DatabaseOptions = Readonly<{
    * statement last. 0: never, for a command that may take as long as it takes.
    */
   longestSilenceMilliseconds?: number | undefined;
+  /** After which the server ends a transaction. Unset: 60. 0: never, for what builds or waits as long as it takes. */
+  longestTransactionSeconds?: number;
 }>;
 
 const int8 = 20;
@@ -58,7 +60,8 @@ export function connectDatabase(options: DatabaseOptions): Db {
 
 /** For what brings its own SQL. Its connections keep the same rules as all others. */
 export function connectPool(options: DatabaseOptions): Pool {
-  const { longestSilenceMilliseconds = defaultSilenceMilliseconds } = options;
+  const { longestSilenceMilliseconds = defaultSilenceMilliseconds, longestTransactionSeconds } = options;
+  const limit = `-c transaction_timeout=${longestTransactionSeconds}s`;
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.poolSize,
@@ -67,7 +70,7 @@ export function connectPool(options: DatabaseOptions): Pool {
     keepAlive: true,
     keepAliveInitialDelayMillis: keepAliveMilliseconds,
     stream: () => socketThatEnds(longestSilenceMilliseconds),
-    options: sessionOptions,
+    options: longestTransactionSeconds === undefined ? sessionOptions : `${sessionOptions} ${limit}`,
     types: { getTypeParser: parserOf },
   });
   // Without listeners a server restart would end the process: the pool listens for its idle connections only, so each

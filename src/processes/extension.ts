@@ -100,6 +100,7 @@ function checkNames(extensions: readonly Extension[]): void {
       const right = 'at most 32 lower case letters, digits and _, the first a letter';
       throw new StartupError(`"${name}" is no name for an extension: ${right}.`);
     }
+    if (name === 'kysely') throw new StartupError('"kysely" is no name for an extension: the migrations have it.');
     if (names.indexOf(name) < index) throw new StartupError(`Two extensions have the name ${name}.`);
   }
 }

@@ -22,8 +22,19 @@ export function subscribeHandlers(parts: Parts, transport: BusTransport): void {
   registerEventHandlers(busInFrontOf(parts, transport), { jobQueue, metricsRegistry, userRepository });
   registerIntegrationHandlers(busInFrontOf(parts, transport), { queue: settings.redisUrl !== undefined, endpointsFor });
   const bus = busInFrontOf<EventCatalogue>(parts, transport);
-  for (const { handlers } of extensions) handlers?.(bus, { jobQueue, metricsRegistry, logger });
+  for (const { name, handlers } of extensions) {
+    handlers?.(bus, { jobQueue: withKeysOf(name, jobQueue), metricsRegistry, logger });
+  }
 }
+
+/** A key that an extension chooses is none of the service's, nor another extension's. */
+const withKeysOf = (extension: string, jobQueue: Parts['jobQueue']): Parts['jobQueue'] => ({
+  add: async (name, data, options = {}) =>
+    await jobQueue.add(name, data, {
+      ...options,
+      ...(options.key === undefined ? {} : { key: `${extension}:${options.key}` }),
+    }),
+});
 
 /** What the jobs do that need nothing but our own parts. */
 export function createReactionJobs(parts: Parts) {

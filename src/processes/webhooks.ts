@@ -74,7 +74,8 @@ function watchAway(observe: RelayObserver): Readonly<{ observe: RelayObserver; w
     observe: {
       ...observe,
       attempted(outcome, seconds) {
-        away ||= outcome === 'away';
+        // Or too early: the endpoint was closed, or asked for a pause, since it was found to be due.
+        away ||= outcome === 'away' || outcome === 'wait';
         observe.attempted(outcome, seconds);
       },
     },

@@ -4,6 +4,7 @@ import { sql } from 'kysely';
 import type { Routes } from '../event-store/append.ts';
 import type { Db } from '../platform/database.ts';
 import type { SagaRuns } from '../sagas/saga-runs.ts';
+import { webhookPrefix } from '../webhooks/destination.ts';
 import { inPages, type Comparison, type Difference, type Scope } from './difference.ts';
 
 export type DeliveryComparisonDeps = Readonly<{ db: Db; routes: Routes; runs: SagaRuns }>;
@@ -68,6 +69,7 @@ async function* findMissing(db: Db, routes: Routes, scope: Scope): AsyncGenerato
   }
 }
 
+/** Not those of webhooks: what a receiver refuses is for its owner, who finds it at the endpoint. */
 async function* findDead(db: Db, scope: Scope): AsyncGenerator<Difference> {
   const pages = inPages(scope, '', async (after, limit) => {
     const { rows } = await sql<DeliveryRow>`
@@ -75,7 +77,8 @@ async function* findDead(db: Db, scope: Scope): AsyncGenerator<Difference> {
         event_type as "eventType", aggregate_id as "aggregateId", metadata ->> 'tenantId' as "tenantId",
         last_error as error
       from outbox
-      where state = 'dead' and not published and outbox.id || ' ' || destination > ${after}
+      where state = 'dead' and not published and not starts_with(destination, ${webhookPrefix})
+        and outbox.id || ' ' || destination > ${after}
       order by outbox.id || ' ' || destination
       limit ${limit}`.execute(db);
     return rows;

@@ -3,12 +3,16 @@ import { sql, type RawBuilder } from 'kysely';
 import { mendLanes } from '../outbox/lanes.ts';
 import type { Db } from '../platform/database.ts';
 import { endpointIdOf, webhookPrefix } from './destination.ts';
-import { removeDeliveries } from './endpoint-deliveries.ts';
 
 export type DueEndpoint = Readonly<{ id: string; destination: string }>;
+export type DueEndpoints = Readonly<{
+  /** Those with a delivery that may go now: open, not throttled, not held by an operator. In a fixed order. */
+  due: readonly DueEndpoint[];
+  /** Destinations of endpoints that are gone: a walk over the lanes had found one as it was deleted, and wrote it again. */
+  gone: readonly string[];
+}>;
 
-/** Those with a delivery that may go now: open, not throttled, not held by an operator. In a fixed order. */
-export async function findDueEndpoints(db: Db): Promise<readonly DueEndpoint[]> {
+export async function findDueEndpoints(db: Db): Promise<DueEndpoints> {
   const nextAfter = (destination: unknown) => sql`
     (select lane.destination from outbox_lanes lane
       where lane.due_at is not null and lane.destination > ${destination}
@@ -28,15 +32,14 @@ export async function findDueEndpoints(db: Db): Promise<readonly DueEndpoint[]> 
         and not exists (select from outbox_destinations held where held.destination = undone.destination and held.paused)
         and exists (select from outbox_lanes lane where lane.destination = undone.destination and lane.due_at <= now())))
     order by undone.destination`.execute(db);
-  const due: DueEndpoint[] = [];
-  for (const { destination, known } of rows) {
+  const found = rows.flatMap(({ destination, known }) => {
     const id = endpointIdOf(destination);
-    if (id === undefined) continue;
-    if (known) due.push({ id, destination });
-    // A walk over the lanes had found it as it was deleted, and has written a lane again.
-    else await db.transaction().execute(async (tx) => await removeDeliveries(tx, destination));
-  }
-  return due;
+    return id === undefined ? [] : [{ id, destination, known }];
+  });
+  return {
+    due: found.filter(({ known }) => known).map(({ id, destination }) => ({ id, destination })),
+    gone: found.filter(({ known }) => !known).map(({ destination }) => destination),
+  };
 }
 
 /** By cases, since a text that is no UUID would end the statement. */
@@ -46,28 +49,31 @@ const idIn = (destination: RawBuilder<unknown>): RawBuilder<unknown> => sql`
 
 const lanesPerWalk = 1_000;
 
-/** As each relay does for its own destination: wakes lanes that do not fit their rows. @returns how many */
-export async function mendEndpointLanes(db: Db): Promise<number> {
-  const nextAfter = (destination: unknown) => sql`
-    (select undone.destination from outbox undone
-      where not undone.published and undone.destination > ${destination}
-      order by undone.destination limit 1)`;
+/** Where a walk goes on: behind this aggregate, or where it is '' behind this destination. */
+export type MendCursor = Readonly<{ destination: string; after: string }>;
+export const mendFromStart: MendCursor = { destination: webhookPrefix, after: '' };
+
+/**
+ * As each relay does for its own destination: wakes lanes that do not fit their rows. One endpoint, and no more than a
+ * thousand aggregates, so that however much waits, what is due does not wait for this.
+ * @returns how many, and where to go on
+ */
+export async function mendEndpointLanes(
+  db: Db,
+  { destination, after }: MendCursor,
+): Promise<Readonly<{ mended: number; next: MendCursor }>> {
+  const walked = after === '' ? await undoneAfter(db, destination) : destination;
+  if (walked === undefined) return { mended: 0, next: mendFromStart };
+  const walk = { destination: walked, blockedByDead: false, after, limit: lanesPerWalk };
+  const { mended, next } = await mendLanes(db, walk);
+  return { mended, next: { destination: walked, after: next } };
+}
+
+/** The next endpoint with something undone. */
+async function undoneAfter(db: Db, destination: string): Promise<string | undefined> {
   const { rows } = await sql<{ destination: string }>`
-    with recursive found as (
-      select ${nextAfter(webhookPrefix)} as destination
-      union all
-      select ${nextAfter(sql`found.destination`)} from found where found.destination is not null
-    )
-    select destination from found where starts_with(destination, ${webhookPrefix})`.execute(db);
-  let total = 0;
-  for (const { destination } of rows) {
-    let after = '';
-    do {
-      const walk = { destination, blockedByDead: false, after, limit: lanesPerWalk };
-      const { mended, next } = await mendLanes(db, walk);
-      total += mended;
-      after = next;
-    } while (after !== '');
-  }
-  return total;
+    select destination from outbox
+    where not published and destination > ${destination} and starts_with(destination, ${webhookPrefix})
+    order by destination limit 1`.execute(db);
+  return rows[0]?.destination;
 }

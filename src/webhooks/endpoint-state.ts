@@ -13,6 +13,8 @@ export type EndpointState = Readonly<{
 
 /** After so long of nothing but failures an endpoint is disabled: nobody is behind it any more. */
 const mostFailingDays = 5;
+/** Longer than the longest wait between two attempts: after that a failure is the first of its kind. */
+const unrelatedHours = 36;
 /** A success is noted again after so long; a failure between them is seen at once. */
 const noteSeconds = 10;
 
@@ -56,7 +58,8 @@ export async function noteSuccess(db: Queryable, id: string): Promise<void> {
 export async function noteFailure(db: Queryable, id: string, failure: string): Promise<boolean> {
   const { rows } = await sql<{ disable: boolean }>`
     update webhook_endpoints set last_failure_at = now(), last_failure = ${failure.slice(0, 500)},
-      failing_since = coalesce(failing_since, now())
+      failing_since = case when last_failure_at > now() - make_interval(hours => ${unrelatedHours})
+        then coalesce(failing_since, now()) else now() end
     where id = ${id}::uuid
     returning failing_since < now() - make_interval(days => ${mostFailingDays}) as disable`.execute(db);
   if (rows[0]?.disable !== true) return false;

@@ -6,7 +6,8 @@ import type { OutboxProcessor } from '../outbox/relay.ts';
 import type { WakeUp } from '../outbox/wake-up.ts';
 import type { Db } from '../platform/database.ts';
 import type { Logger } from '../platform/logger.ts';
-import { findDueEndpoints, mendEndpointLanes, type DueEndpoint } from './due-endpoints.ts';
+import { findDueEndpoints, mendEndpointLanes, mendFromStart, type DueEndpoint } from './due-endpoints.ts';
+import { removeDeliveries } from './endpoint-deliveries.ts';
 
 export type DispatcherDeps = Readonly<{
   db: Db;
@@ -32,7 +33,9 @@ const pollMilliseconds = 500;
 /** Commits poke more often than that. */
 const leastMilliseconds = 50;
 const heartbeatMilliseconds = 1_000;
+/** Between two walks over all lanes, and between the steps of one. */
 const mendMilliseconds = 30_000;
+const mendStepMilliseconds = 1_000;
 /** When it is told to stop, what receivers get to answer; the rest is given back. */
 const patienceMilliseconds = 2_000;
 /** What heartbeats and metrics call all endpoints together. */
@@ -54,6 +57,7 @@ export function createWebhookDispatcher(deps: DispatcherDeps): WebhookDispatcher
   let lastRound: number | undefined;
   let lastHeartbeat = 0;
   let lastMend = Number.NEGATIVE_INFINITY;
+  let mending = mendFromStart;
 
   const mayGoOn = (entry: EndpointRelay): boolean => !entry.wasAway() && waiting === 0 && !stopping.signal.aborted;
 
@@ -85,9 +89,20 @@ export function createWebhookDispatcher(deps: DispatcherDeps): WebhookDispatcher
     return [...later, ...idle.filter((each) => !later.includes(each))];
   }
 
+  /** One that cannot be forgotten now must not hold up the others. */
+  async function forget(destination: string): Promise<void> {
+    try {
+      await db.transaction().execute(async (tx) => await removeDeliveries(tx, destination));
+    } catch (error) {
+      logger.error({ err: error, destination }, 'what is left of a deleted endpoint could not be removed yet');
+    }
+  }
+
   /** Does not wait for what it begins. `drained`: how many deliveries each endpoint took. */
   async function dispatch(): Promise<Readonly<{ begun: number; drained: Promise<readonly number[]> }>> {
-    const candidates = inTurn(await findDueEndpoints(db));
+    const { due, gone } = await findDueEndpoints(db);
+    for (const destination of gone) await forget(destination);
+    const candidates = inTurn(due);
     const taken = candidates.slice(0, Math.max(0, mostEndpoints - drains.size));
     waiting = candidates.length - taken.length;
     lastTaken = taken.at(-1)?.destination ?? lastTaken;
@@ -109,9 +124,11 @@ export function createWebhookDispatcher(deps: DispatcherDeps): WebhookDispatcher
   }
 
   async function mend(): Promise<void> {
-    if (performance.now() - lastMend < mendMilliseconds) return;
+    const pause = mending === mendFromStart ? mendMilliseconds : mendStepMilliseconds;
+    if (performance.now() - lastMend < pause) return;
     lastMend = performance.now();
-    const mended = await mendEndpointLanes(db);
+    const { mended, next } = await mendEndpointLanes(db, mending);
+    mending = next;
     if (mended > 0) logger.warn({ lanes: mended }, 'lanes of webhooks did not fit their deliveries and were woken');
   }
 

@@ -139,8 +139,8 @@ async function rotate(
   if (done !== undefined) return done.secret;
   await sql`delete from webhook_secrets where endpoint_id = ${id}::uuid and signs_until <= now()`.execute(tx);
   await sql`
-    update webhook_secrets set signs_until = now() + make_interval(secs => ${overlapSeconds})
-    where endpoint_id = ${id}::uuid and signs_until is null`.execute(tx);
+    update webhook_secrets set signs_until = least(signs_until, now() + make_interval(secs => ${overlapSeconds}))
+    where endpoint_id = ${id}::uuid`.execute(tx);
   await sql`
     insert into webhook_secrets (endpoint_id, secret, made_by) values (${id}::uuid, ${secret}, ${command ?? null})
     on conflict (endpoint_id, secret) do update

@@ -2,14 +2,21 @@
 // went its way is refunded once.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commandContext } from '../../src/domain/ids.ts';
-import { refundOrderId } from '../../src/domain/saga-contract.ts';
+import { orderSagaId, refundOrderId } from '../../src/domain/saga-contract.ts';
 import { createRefundJob } from '../../src/handlers/refund-job.ts';
 import { loadOrder } from '../../src/orders/order-repository.ts';
 import { createSagaStarts } from '../../src/sagas/saga-starts.ts';
 import { parksAtOnce, resolve, sagaView, submitAndCancelWhenCharged, untilParked } from '../support/parked.ts';
 import { closed, reconcileNow, said } from '../support/reconcile.ts';
 import { confirmedOrder, requestRefund } from '../support/refunds.ts';
-import { eventTypes, eventually, metadata, startSagaService, type SagaService } from '../support/saga-service.ts';
+import {
+  eventTypes,
+  eventually,
+  metadata,
+  startSagaService,
+  untilPaymentIsPending,
+  type SagaService,
+} from '../support/saga-service.ts';
 
 let service: SagaService;
 beforeAll(async () => {
@@ -64,6 +71,35 @@ describe('an order that was cancelled with its money held', () => {
     await resolve(service, orderId, { step: 'refund', action: 'retry' });
     await closed(service, refundOrderId(orderId));
     expect(await service.ledger(orderId)).toMatchObject({ reserved: 0, net: 0, refunds: 1 });
+  });
+
+  it('keeps what an operator left, also where it came at the gateway while its payment was being undone', async () => {
+    const orderId = await service.submit({ paymentMethod: 'pm_pending' });
+    const paymentId = await untilPaymentIsPending(service, orderId);
+    service.faults.refund = async () => {
+      throw new Error('the bank is closed');
+    };
+    const { gateway, db } = service.parts;
+    const { amount, currency } = (await gateway.get(paymentId)) ?? { amount: 0, currency: '' };
+    // Its callback is not here yet.
+    await db.transaction().execute(async (tx) => {
+      await gateway.acceptCallback(tx, {
+        orderId,
+        paymentId,
+        outcome: 'completed',
+        amount,
+        currency,
+        reason: undefined,
+      });
+    });
+    await service.commands.cancel(orderId, 'too dear', 'customer', metadata);
+    await untilParked(service, orderSagaId(orderId), 'charge');
+    await resolve(service, orderId, { step: 'charge', action: 'skip', reference: 'ticket 7' });
+    expect(await service.ended(orderId)).toMatchObject({ status: 'cancelled' });
+    delete service.faults.refund;
+    await runJob(orderId);
+    expect(await count(orderId, 'order.refund_due')).toBe(0);
+    expect(await service.ledger(orderId)).toMatchObject({ net: amount, refunds: 0 });
   });
 
   it('whose refund was started before, and cannot be again, is told of and mended by reconcile', async () => {

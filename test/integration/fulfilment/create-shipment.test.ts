@@ -1,10 +1,11 @@
 // The job that ships: once, and only what is still to be shipped. Judged by the shipments' rows.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { EventPayload } from '../../../src/domain/catalogue.ts';
+import { UnavailableError } from '../../../src/domain/errors.ts';
 import { commandContext, newId } from '../../../src/domain/ids.ts';
 import { createShipmentBook } from '../../../src/fulfilment/shipment-book.ts';
 import { createShipmentJob } from '../../../src/handlers/create-shipment-job.ts';
 import { loadOrder } from '../../../src/orders/order-repository.ts';
+import { refundEventId } from '../../../src/payments/available-for-refund.ts';
 import { createLogBook } from '../../support/event-log.ts';
 import { metadata, startShop, type Shop } from '../../support/shop.ts';
 
@@ -55,11 +56,20 @@ async function refunded(orderId: string, restock: boolean): Promise<string> {
   return refundId;
 }
 
-async function refuse(orderId: string, refundId: string): Promise<void> {
+/** As the refund's own run tells it. */
+async function answer(
+  orderId: string,
+  refundId: string,
+  eventType: 'payment.refunded' | 'payment.refund_failed',
+): Promise<void> {
   const paymentId = paymentIdOf.get(orderId) ?? '';
-  const payload: EventPayload<'payment.refund_failed'> = { paymentId, orderId, refundId, amount: 100, reason: 'no' };
-  const common = { eventId: newId(), occurredAt: new Date(), aggregateId: paymentId, aggregateType: 'payment' };
-  await shop.store.append({ ...common, eventType: 'payment.refund_failed', payload, metadata });
+  const common = { occurredAt: new Date(), aggregateId: paymentId, aggregateType: 'payment', metadata };
+  const payload = { paymentId, orderId, amount: 100, reason: 'no' };
+  await shop.store.append(
+    eventType === 'payment.refunded'
+      ? { ...common, eventType, eventId: refundEventId(paymentId, refundId), payload }
+      : { ...common, eventType, eventId: newId(), payload: { ...payload, refundId } },
+  );
 }
 
 describe('a confirmed order', () => {
@@ -87,7 +97,7 @@ describe('a confirmed order', () => {
 
   it('is shipped where its goods were asked back and the gateway has refused that', async () => {
     const orderId = await confirmed();
-    await refuse(orderId, await refunded(orderId, true));
+    await answer(orderId, await refunded(orderId, true), 'payment.refund_failed');
     await run(orderId);
     expect(await shipmentsOf(orderId)).toHaveLength(1);
   });
@@ -124,9 +134,11 @@ describe('no shipment is made of an order', () => {
     expect(await shipmentsOf(orderId)).toEqual([]);
   });
 
-  it('whose goods go back to the stock', async () => {
+  it('whose goods go back to the stock; while that has no answer the job waits for it', async () => {
     const orderId = await confirmed();
-    await refunded(orderId, true);
+    const refundId = await refunded(orderId, true);
+    await expect(run(orderId)).rejects.toThrow(UnavailableError);
+    await answer(orderId, refundId, 'payment.refunded');
     await run(orderId);
     expect(await shipmentsOf(orderId)).toEqual([]);
   });

@@ -54,6 +54,17 @@ describe('POST /webhook-endpoints', () => {
     expect(api.logged.join('\n')).not.toContain('whsec_');
   });
 
+  test('makes fifty for a tenant, and no more', async () => {
+    const crowded = { 'X-Tenant-Id': 'crowded' };
+    for (let made = 0; made < 50; made += 1) expect((await create(wanted, crowded)).status).toBe(201);
+    expectProblem(await create(wanted, crowded), 409, 'too-many-endpoints');
+    expect((await create(wanted, { 'X-Tenant-Id': 'roomy' })).status).toBe(201);
+  });
+
+  test('refuses a secret that a strict decoder would not read', async () => {
+    expectInvalid(await create({ ...wanted, secret: `whsec_${'A'.repeat(33)}` }), 'secret');
+  });
+
   test('takes the secret that it is given', async () => {
     const secret = `whsec_${Buffer.alloc(24, 1).toString('base64')}`;
     expect(made(await create({ ...wanted, secret })).secret).toBe(secret);

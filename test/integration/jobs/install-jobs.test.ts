@@ -32,7 +32,7 @@ it('a queue of an older release gets the settings of this one', async () => {
   await jobs.store.updateQueue('errand', { retryLimit: 1, retentionSeconds: 60, deadLetter: null });
   await install();
   const [errand] = await jobs.store.getQueues(['errand']);
-  expect(errand).toMatchObject({ retryLimit: 25, deadLetter: 'errand.dead', deleteAfterSeconds: 259_200 });
+  expect(errand).toMatchObject({ retryLimit: 50, deadLetter: 'errand.dead', deleteAfterSeconds: 259_200 });
   expect(errand?.retentionSeconds).toBeGreaterThan(300_000_000);
 });
 

@@ -162,6 +162,18 @@ it('waits with all the others of its endpoint where that asks for a pause', asyn
   expect((await deliveriesTo(webhooks, destination)).map(({ state }) => state)).toEqual(['done', 'done']);
 });
 
+it('leaves a long backlog alone once the receiver has asked for a pause, or is gone', async () => {
+  for (const status of [429, 410]) {
+    const there = await receiver(answerWith(status, { 'Retry-After': '3600' }));
+    const { destination } = await webhooks.add(there.url);
+    for (let order = 0; order < 30; order += 1) await webhooks.publish(`order-${status}-${order}`, [1]);
+    // Four at once have begun before the first answer, and four more may have been claimed by then.
+    expect(await webhooks.drain()).toBeLessThanOrEqual(8);
+    const touched = (await deliveriesTo(webhooks, destination)).filter((row) => row.last_error !== null);
+    expect(touched.length).toBeLessThanOrEqual(8);
+  }
+});
+
 it('disables an endpoint that answers 410, and waits there until it is enabled, to go on in order', async () => {
   const there = await receiver(answerWith(410));
   const { id, destination } = await webhooks.add(there.url);
