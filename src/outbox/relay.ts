@@ -17,12 +17,12 @@ import {
   type Delivery,
   type DestinationPolicy,
 } from './delivery.ts';
+import { createHeartbeat } from './heartbeat.ts';
 import {
   claimDeliveries,
   completeDeliveries,
   giveBack,
   recordFailure,
-  recordHeartbeat,
   releaseClaims,
   type ClaimedRow,
 } from './outbox-rows.ts';
@@ -59,7 +59,6 @@ export type RelayDeps<E = StoredEvent> = Readonly<{
 const deliveryTimeoutMilliseconds = deliverySeconds * 1000;
 /** The guarantee when every poke is lost. */
 const pollMilliseconds = 500;
-const heartbeatMilliseconds = 1_000;
 /** How often lanes are compared with their rows, and how many at once. */
 const mendMilliseconds = 10_000;
 const lanesPerWalk = 1_000;
@@ -77,11 +76,10 @@ type Result = Readonly<{ row: ClaimedRow }> &
 export function createRelay<E = StoredEvent>(deps: RelayDeps<E>): OutboxProcessor {
   const { db, policy, wakeUp, logger, observe = nobody } = deps;
   const owned = { destination: policy.destination, owner: `${process.pid}-${randomUUID()}` };
+  const heartbeat = createHeartbeat(db, owned);
   const blockedByDead = policy.afterDeadLetter === 'block';
   const stopping = new AbortController();
   let loop: Promise<void> | undefined;
-  let lastRound: number | undefined;
-  let lastHeartbeat = 0;
   let lastWalk = Number.NEGATIVE_INFINITY;
   let walked = '';
   /** The last round did not come to its end: what it had claimed is delivered again. */
@@ -158,13 +156,6 @@ export function createRelay<E = StoredEvent>(deps: RelayDeps<E>): OutboxProcesso
     }
   }
 
-  async function beat(): Promise<void> {
-    lastRound = Date.now();
-    if (lastRound - lastHeartbeat < heartbeatMilliseconds) return;
-    lastHeartbeat = lastRound;
-    await recordHeartbeat(db, owned);
-  }
-
   /** Also at the start: a version before this one may have appended without lanes. */
   async function mend(): Promise<void> {
     if (performance.now() - lastWalk < mendMilliseconds) return;
@@ -191,7 +182,7 @@ export function createRelay<E = StoredEvent>(deps: RelayDeps<E>): OutboxProcesso
       try {
         await mend();
         taken = await processOutbox();
-        await beat();
+        await heartbeat.beat();
         failures = 0;
       } catch (error) {
         failures += 1;
@@ -212,7 +203,7 @@ export function createRelay<E = StoredEvent>(deps: RelayDeps<E>): OutboxProcesso
       stopping.abort();
       await loop;
     },
-    loopAgeMilliseconds: () => (lastRound === undefined ? undefined : Date.now() - lastRound),
+    loopAgeMilliseconds: () => heartbeat.ageMilliseconds(),
   };
 }
 

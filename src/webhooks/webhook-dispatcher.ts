@@ -1,7 +1,7 @@
 // One loop that finds the endpoints with something to deliver, and a relay for each while it has.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { recordHeartbeat } from '../outbox/outbox-rows.ts';
+import { createHeartbeat } from '../outbox/heartbeat.ts';
 import type { OutboxProcessor } from '../outbox/relay.ts';
 import type { WakeUp } from '../outbox/wake-up.ts';
 import type { Db } from '../platform/database.ts';
@@ -32,7 +32,6 @@ const defaultMostEndpoints = 64;
 const pollMilliseconds = 500;
 /** Commits poke more often than that. */
 const leastMilliseconds = 50;
-const heartbeatMilliseconds = 1_000;
 /** Between two walks over all lanes, and between the steps of one. */
 const mendMilliseconds = 30_000;
 const mendStepMilliseconds = 1_000;
@@ -44,6 +43,7 @@ export const allWebhooks = 'webhook';
 export function createWebhookDispatcher(deps: DispatcherDeps): WebhookDispatcher {
   const { db, wakeUp, logger, relayFor, mostEndpoints = defaultMostEndpoints } = deps;
   const owned = { destination: allWebhooks, owner: `${process.pid}-${randomUUID()}` };
+  const heartbeat = createHeartbeat(db, owned);
   const stopping = new AbortController();
   const cut = new AbortController();
   const drains = new Map<string, Promise<number>>();
@@ -54,8 +54,6 @@ export function createWebhookDispatcher(deps: DispatcherDeps): WebhookDispatcher
   /** Endpoints that found no place. */
   let waiting = 0;
   let lastTaken = '';
-  let lastRound: number | undefined;
-  let lastHeartbeat = 0;
   let lastMend = Number.NEGATIVE_INFINITY;
   let mending = mendFromStart;
 
@@ -132,13 +130,6 @@ export function createWebhookDispatcher(deps: DispatcherDeps): WebhookDispatcher
     if (mended > 0) logger.warn({ lanes: mended }, 'lanes of webhooks did not fit their deliveries and were woken');
   }
 
-  async function beat(): Promise<void> {
-    lastRound = Date.now();
-    if (lastRound - lastHeartbeat < heartbeatMilliseconds) return;
-    lastHeartbeat = lastRound;
-    await recordHeartbeat(db, owned);
-  }
-
   async function run(): Promise<void> {
     const { signal } = stopping;
     while (!signal.aborted) {
@@ -147,7 +138,7 @@ export function createWebhookDispatcher(deps: DispatcherDeps): WebhookDispatcher
       try {
         await mend();
         await dispatch();
-        await beat();
+        await heartbeat.beat();
       } catch (error) {
         logger.error({ err: error }, 'looking for webhooks failed; the loop goes on');
       }
@@ -170,6 +161,6 @@ export function createWebhookDispatcher(deps: DispatcherDeps): WebhookDispatcher
       await Promise.all(drains.values());
       clearTimeout(patience);
     },
-    loopAgeMilliseconds: () => (lastRound === undefined ? undefined : Date.now() - lastRound),
+    loopAgeMilliseconds: () => heartbeat.ageMilliseconds(),
   };
 }
